@@ -1,0 +1,156 @@
+// Package protocol defines the messages of the Jupyter messaging protocol,
+// version 5.5, and their encodings for ZeroMQ and for websockets. It is pure
+// data: it does no I/O and starts no goroutines.
+package protocol
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Version is the version of the messaging protocol that gokernel speaks.
+const Version = "5.5"
+
+// A Channel names one of the four message channels of a kernel.
+type Channel string
+
+// The channels of a kernel. The heartbeat is not one: it carries no messages.
+const (
+	Shell   Channel = "shell"
+	Control Channel = "control"
+	IOPub   Channel = "iopub"
+	Stdin   Channel = "stdin"
+)
+
+// A Header identifies a message ("Message Header" in the specification).
+type Header struct {
+	MsgID      string  `json:"msg_id"`
+	Session    string  `json:"session"` // the sender's client session, never a session.Session
+	Username   string  `json:"username"`
+	Date       string  `json:"date"` // ISO 8601 with a zone
+	MsgType    string  `json:"msg_type"`
+	Version    string  `json:"version"`
+	SubshellID *string `json:"subshell_id,omitempty"`
+}
+
+// A Message is one Jupyter message. Its four JSON parts other than the header
+// stay raw, so that a message which only passes through is never reinterpreted.
+//
+// A received message also keeps its header's bytes in RawHeader: they are what
+// an answer carries as its parent header, unknown fields included.
+//
+// A Message must not be changed once it has been sent; its byte slices may be
+// shared with other messages.
+type Message struct {
+	Channel    Channel
+	Identities [][]byte // return address on a ROUTER socket; empty elsewhere
+	Header     Header
+	RawHeader  []byte // the header as received; nil means that Header is to be encoded
+	Parent     []byte // the parent header; nil or empty means {}
+	Metadata   []byte // nil or empty means {}
+	Content    []byte // nil or empty means {}
+	Buffers    [][]byte
+}
+
+// A Content is the typed body of one type of message.
+type Content interface {
+	// MsgType returns the msg_type of messages that carry this content.
+	MsgType() string
+}
+
+// HeaderJSON returns the encoded header of m: the bytes received, or else the
+// encoding of m.Header. The caller must not change the result.
+func (m *Message) HeaderJSON() ([]byte, error) {
+	if m.RawHeader != nil {
+		return m.RawHeader, nil
+	}
+	return json.Marshal(&m.Header)
+}
+
+// ParentHeader decodes the parent header of m. A message without a parent has
+// the zero Header.
+func (m *Message) ParentHeader() (Header, error) {
+	var h Header
+	if len(m.Parent) == 0 {
+		return h, nil
+	}
+	if err := json.Unmarshal(m.Parent, &h); err != nil {
+		return h, fmt.Errorf("parent header of %s: %w", m.Header.MsgType, err)
+	}
+	return h, nil
+}
+
+// Decode returns the typed content of m. A type that this package does not
+// know is no error: its content is an [Unknown].
+func (m *Message) Decode() (Content, error) {
+	return DecodeContent(m.Header.MsgType, m.Content)
+}
+
+// DecodeContent returns the typed content of a message of type msgType whose
+// content is raw. Empty raw means {}.
+func DecodeContent(msgType string, raw []byte) (Content, error) {
+	newContent, ok := contents[msgType]
+	if !ok {
+		return &Unknown{Type: msgType, Raw: raw}, nil
+	}
+	c := newContent()
+	if len(raw) == 0 {
+		raw = emptyObject
+	}
+	if err := json.Unmarshal(raw, c); err != nil {
+		return nil, fmt.Errorf("%s content: %w", msgType, err)
+	}
+	return c, nil
+}
+
+// New returns a message on ch that carries c, with a fresh id and date, in
+// answer to parent, whose header it carries and whose return address it takes
+// on channels other than iopub. A nil parent means that nobody asked.
+//
+// The caller sets Header.Session and Header.Username to the sender's.
+func New(ch Channel, c Content, parent *Message) (*Message, error) {
+	raw, err := EncodeContent(c)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Channel: ch, Header: NewHeader(c.MsgType()), Content: raw}
+	if parent != nil {
+		if m.Parent, err = parent.HeaderJSON(); err != nil {
+			return nil, err
+		}
+		if ch != IOPub {
+			m.Identities = parent.Identities
+		}
+		m.Header.SubshellID = parent.Header.SubshellID
+	}
+	return m, nil
+}
+
+// NewHeader returns a header with a fresh id and the current date.
+func NewHeader(msgType string) Header {
+	return Header{MsgID: uuid.NewString(), MsgType: msgType, Date: Now(), Version: Version}
+}
+
+// Now returns the current time as a header's date.
+func Now() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+// EncodeContent returns c as JSON, without escaping HTML characters and
+// without a final newline.
+func EncodeContent(c Content) ([]byte, error) {
+	if u, ok := c.(*Unknown); ok {
+		return u.Raw, nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(c); err != nil {
+		return nil, fmt.Errorf("%s content: %w", c.MsgType(), err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+var emptyObject = []byte("{}")
