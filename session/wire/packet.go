@@ -1,0 +1,194 @@
+// Package wire defines what a front, an agent and a runner say to each other:
+// packets, the heads that they begin with, numbered frames and cursors. The
+// contract behind it is in docs/agent.md, the runner's part in docs/runner.md.
+package wire
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Limits of a packet. They hold in both directions.
+const (
+	// MaxParts is the largest number of parts of a packet.
+	MaxParts = 1 << 16
+	// MaxHead is the largest size of a packet's head in bytes.
+	MaxHead = 8 << 20
+	// DefaultMaxPacket is the size in bytes above which a Reader refuses a
+	// packet unless it is told otherwise.
+	DefaultMaxPacket = 2 << 30
+)
+
+// ErrPacket is wrapped by errors about bytes that are no packet. The stream
+// cannot be read any further.
+var ErrPacket = errors.New("malformed packet")
+
+// A Packet is the unit on every link: a head, which is a JSON object with a
+// "type", and binary parts whose meaning the type gives.
+//
+// On the wire it is, all numbers big endian: uint32 count of parts including
+// the head; for each part its length as uint32; then the parts' bytes.
+type Packet struct {
+	Head  json.RawMessage
+	Parts [][]byte
+}
+
+// Type returns the head's type, or "" if it has none.
+func (p *Packet) Type() string {
+	var h struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(p.Head, &h) != nil {
+		return ""
+	}
+	return h.Type
+}
+
+// Part returns part i, or nil when the packet has fewer.
+func (p *Packet) Part(i int) []byte {
+	if i >= len(p.Parts) {
+		return nil
+	}
+	return p.Parts[i]
+}
+
+// NewPacket returns a packet with head encoded as JSON.
+func NewPacket(head any, parts ...[]byte) (*Packet, error) {
+	b, err := json.Marshal(head)
+	if err != nil {
+		return nil, fmt.Errorf("packet head: %w", err)
+	}
+	return &Packet{Head: b, Parts: parts}, nil
+}
+
+// WriteTo writes the packet to w. It returns an error and writes nothing when
+// the packet is too large for the format.
+func (p *Packet) WriteTo(w io.Writer) (int64, error) {
+	n := 1 + len(p.Parts)
+	if n > MaxParts || len(p.Head) > MaxHead {
+		return 0, fmt.Errorf("packet with %d parts and a head of %d bytes: too large", n, len(p.Head))
+	}
+	prefix := make([]byte, 0, 4*(n+1)+len(p.Head))
+	prefix = binary.BigEndian.AppendUint32(prefix, uint32(n))
+	prefix = binary.BigEndian.AppendUint32(prefix, uint32(len(p.Head)))
+	for _, part := range p.Parts {
+		if len(part) > math.MaxUint32 {
+			return 0, fmt.Errorf("packet part of %d bytes: too large", len(part))
+		}
+		prefix = binary.BigEndian.AppendUint32(prefix, uint32(len(part)))
+	}
+	prefix = append(prefix, p.Head...)
+	written, err := w.Write(prefix)
+	total := int64(written)
+	if err != nil {
+		return total, err
+	}
+	for _, part := range p.Parts {
+		if len(part) == 0 {
+			continue
+		}
+		written, err = w.Write(part)
+		total += int64(written)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// A Reader reads packets from a stream. It is for one goroutine.
+type Reader struct {
+	r   *bufio.Reader
+	max int64
+}
+
+// NewReader returns a Reader that refuses packets of more than limit bytes;
+// limit 0 means [DefaultMaxPacket].
+func NewReader(r io.Reader, limit int64) *Reader {
+	if limit <= 0 {
+		limit = DefaultMaxPacket
+	}
+	return &Reader{r: bufio.NewReaderSize(r, 64<<10), max: limit}
+}
+
+// Read returns the next packet. At the end of the stream it returns io.EOF, in
+// the middle of a packet io.ErrUnexpectedEOF. Its parts share one allocation,
+// which grows only as bytes arrive: a length that lies reserves no memory.
+func (r *Reader) Read() (*Packet, error) {
+	var word [4]byte
+	if _, err := io.ReadFull(r.r, word[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(word[:])
+	if n == 0 || n > MaxParts {
+		return nil, fmt.Errorf("%w: %d parts", ErrPacket, n)
+	}
+	lengths := make([]byte, 4*n)
+	if _, err := io.ReadFull(r.r, lengths); err != nil {
+		return nil, noEOF(err)
+	}
+	var total int64
+	for i := range n {
+		total += int64(binary.BigEndian.Uint32(lengths[4*i:]))
+	}
+	if head := binary.BigEndian.Uint32(lengths); head > MaxHead {
+		return nil, fmt.Errorf("%w: head of %d bytes", ErrPacket, head)
+	}
+	if total > r.max {
+		return nil, fmt.Errorf("%w: %d bytes, more than the limit of %d", ErrPacket, total, r.max)
+	}
+	body, err := readN(r.r, total)
+	if err != nil {
+		return nil, noEOF(err)
+	}
+	cut := func() []byte {
+		k := binary.BigEndian.Uint32(lengths)
+		lengths = lengths[4:]
+		part := body[:k:k]
+		body = body[k:]
+		return part
+	}
+	p := &Packet{Head: cut()}
+	if n > 1 {
+		p.Parts = make([][]byte, n-1)
+		for i := range p.Parts {
+			p.Parts[i] = cut()
+		}
+	}
+	return p, nil
+}
+
+// readN reads n bytes, reserving at most 1 MiB more than has arrived.
+func readN(r io.Reader, n int64) ([]byte, error) {
+	const step = 1 << 20
+	if n <= step {
+		b := make([]byte, n)
+		_, err := io.ReadFull(r, b)
+		return b, err
+	}
+	b := make([]byte, 0, step)
+	for int64(len(b)) < n {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(n, 2*int64(cap(b)))), b...)
+		}
+		m := int(min(n-int64(len(b)), int64(cap(b)-len(b))))
+		k, err := io.ReadFull(r, b[len(b):len(b)+m])
+		b = b[:len(b)+k]
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
