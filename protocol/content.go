@@ -324,20 +324,36 @@ type Unknown struct {
 	Raw  json.RawMessage
 }
 
-// UnmarshalJSON decodes r and gives absent fields their defaults.
+// UnmarshalJSON decodes r and gives absent fields their defaults. It reads b
+// once, for code may be huge.
 func (r *ExecuteRequest) UnmarshalJSON(b []byte) error {
-	type plain ExecuteRequest
-	v := struct {
-		*plain
-		StoreHistory *bool `json:"store_history"`
-		StopOnError  *bool `json:"stop_on_error"`
-	}{plain: (*plain)(r)}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return err
-	}
-	r.StoreHistory = !r.Silent && (v.StoreHistory == nil || *v.StoreHistory)
-	r.StopOnError = v.StopOnError == nil || *v.StopOnError
-	return nil
+	storeHistory := true
+	*r = ExecuteRequest{StopOnError: true}
+	err := scanObject(b, func(key, value []byte) error {
+		var p any
+		switch string(key) {
+		case `"code"`:
+			p = &r.Code
+		case `"silent"`:
+			p = &r.Silent
+		case `"store_history"`:
+			p = &storeHistory
+		case `"user_expressions"`:
+			p = &r.UserExpressions
+		case `"allow_stdin"`:
+			p = &r.AllowStdin
+		case `"stop_on_error"`:
+			p = &r.StopOnError
+		default:
+			return nil
+		}
+		if err := decodeField(value, p); err != nil {
+			return &InvalidError{MsgType: r.MsgType(), Field: trimQuotes(key), Reason: err.Error()}
+		}
+		return nil
+	})
+	r.StoreHistory = storeHistory && !r.Silent
+	return err
 }
 
 // The debug messages are the Debug Adapter Protocol's, whole.

@@ -68,8 +68,11 @@ func (m *Message) HeaderJSON() ([]byte, error) {
 	if m.RawHeader != nil {
 		return m.RawHeader, nil
 	}
-	return json.Marshal(&m.Header)
+	return appendHeader(make([]byte, 0, headerSize), &m.Header), nil
 }
+
+// headerSize is room for a usual header.
+const headerSize = 320
 
 // ParentHeader decodes the parent header of m. A message without a parent has
 // the zero Header.
@@ -101,8 +104,14 @@ func DecodeContent(msgType string, raw []byte) (Content, error) {
 	if len(raw) == 0 {
 		raw = emptyObject
 	}
-	if err := json.Unmarshal(raw, c); err != nil {
-		return nil, fmt.Errorf("%s content: %w", msgType, err)
+	var err error
+	if r, ok := c.(*ExecuteRequest); ok {
+		err = r.UnmarshalJSON(raw) // json.Unmarshal would read it twice more
+	} else {
+		err = json.Unmarshal(raw, c)
+	}
+	if err != nil {
+		return nil, contentError(msgType, err)
 	}
 	return c, nil
 }
