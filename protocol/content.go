@@ -27,6 +27,8 @@ const (
 // A MimeBundle maps mime types to representations of one thing. The values are
 // JSON: a string for text types and for base64 of binary types, any value for
 // application/json and its kin.
+//
+//lint:ignore ST1003 the name is in use in all packages
 type MimeBundle map[string]json.RawMessage
 
 // A Reply is the part that all replies but is_complete_reply have in common.
@@ -61,8 +63,8 @@ type (
 	ExecuteReply struct {
 		Reply
 		ExecutionCount  *int                       `json:"execution_count"`
-		UserExpressions map[string]json.RawMessage `json:"user_expressions,omitempty"`
-		Payload         []json.RawMessage          `json:"payload,omitempty"`
+		UserExpressions map[string]json.RawMessage `json:"user_expressions"`
+		Payload         []json.RawMessage          `json:"payload"`
 	}
 	// InspectRequest asks what is at a place in code. CursorPos counts
 	// Unicode code points.
@@ -160,8 +162,9 @@ type (
 	}
 	// LanguageInfo describes a kernel's language. It is saved in notebooks.
 	LanguageInfo struct {
-		Name              string          `json:"name"`
-		Version           string          `json:"version"`
+		Name    string `json:"name"`
+		Version string `json:"version"`
+		//lint:ignore ST1003 as MimeBundle
 		MimeType          string          `json:"mimetype"`
 		FileExtension     string          `json:"file_extension"` // with its dot
 		PygmentsLexer     string          `json:"pygments_lexer,omitempty"`
@@ -302,18 +305,18 @@ type (
 	CommOpen struct {
 		CommID       string          `json:"comm_id"`
 		TargetName   string          `json:"target_name"`
-		Data         json.RawMessage `json:"data"` // an object
+		Data         json.RawMessage `json:"data"` // an object, as a rule
 		TargetModule string          `json:"target_module,omitempty"`
 	}
 	// CommMsg carries data over a comm.
 	CommMsg struct {
 		CommID string          `json:"comm_id"`
-		Data   json.RawMessage `json:"data"` // an object
+		Data   json.RawMessage `json:"data"` // an object, as a rule
 	}
 	// CommClose closes a comm.
 	CommClose struct {
 		CommID string          `json:"comm_id"`
-		Data   json.RawMessage `json:"data"` // an object
+		Data   json.RawMessage `json:"data"` // an object, as a rule
 	}
 )
 

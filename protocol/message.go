@@ -4,7 +4,6 @@
 package protocol
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -148,18 +147,24 @@ func NewHeader(msgType string) Header {
 func Now() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 // EncodeContent returns c as JSON, without escaping HTML characters and
-// without a final newline.
+// without a final newline. What clients expect to be a list or an object is
+// never null, and in a reply the error fields are there when the status is
+// error and only then.
 func EncodeContent(c Content) ([]byte, error) {
-	if u, ok := c.(*Unknown); ok {
-		return u.Raw, nil
+	var raw []byte
+	var err error
+	switch c := c.(type) {
+	case *Unknown:
+		return c.Raw, nil
+	case appender:
+		raw, err = encodeObject(c)
+	default:
+		raw, err = marshal(c)
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(c); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%s content: %w", c.MsgType(), err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return raw, nil
 }
 
 var emptyObject = []byte("{}")
