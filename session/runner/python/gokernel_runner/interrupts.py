@@ -1,0 +1,114 @@
+"""Interrupts: which ones count, and where KeyboardInterrupt may be raised.
+
+The agent writes the id of the request that it means into a pipe and sends
+SIGINT. The handler runs on the main thread between two byte codes and raises
+KeyboardInterrupt, unless that would hit the next request or cut a packet.
+"""
+
+import os
+import signal
+import threading
+import time
+from typing import Any, Optional
+
+# A second SIGINT for ids that the first one has already read comes within this
+# time, in seconds. It is not one from somebody else.
+_ECHO = 0.2
+
+
+class Interrupts:
+    """The handler of SIGINT. All methods are for the main thread, except hold and release."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._main = threading.get_ident()
+        self._running: Optional[str] = None
+        self._hold = 0
+        self._pending = False
+        self._echoes = 0
+        self._echo_until = 0.0
+        self._handler = self._handle
+        self.loop: Any = None
+        self.task: Any = None
+        self._cancelled: Any = None
+        os.set_blocking(fd, False)
+
+    def install(self) -> None:
+        """Take SIGINT, also from code that has installed a handler of its own."""
+        if signal.getsignal(signal.SIGINT) is not self._handler:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def begin(self, id: str) -> None:
+        """Let interrupts of request id through from here on."""
+        self.install()
+        self._pending = False
+        self._running = id
+
+    def end(self) -> None:
+        """Let none through from here on."""
+        self._running = None
+        self._pending = False
+        self.task = None
+        self._cancelled = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the running task was cancelled by an interrupt."""
+        return self._cancelled is not None and self._cancelled is self.task
+
+    def hold(self) -> None:
+        """Begin a part that must not be cut. Free of effect on other threads."""
+        if threading.get_ident() == self._main:
+            self._hold += 1
+
+    def release(self) -> None:
+        """End it; raise what came meanwhile."""
+        if threading.get_ident() != self._main:
+            return
+        self._hold -= 1
+        if self._pending and not self._hold:
+            self._pending = False
+            if self._running is not None:
+                self._interrupt()
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        ids = self._read()
+        now = time.monotonic()
+        if len(ids) > 1:
+            self._echoes = len(ids) - 1
+            self._echo_until = now + _ECHO
+        if not ids and self._echoes and now < self._echo_until:
+            self._echoes -= 1
+            return
+        running = self._running
+        if running is None or (ids and running not in ids):
+            return
+        if self._hold:
+            self._pending = True
+            return
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        task = self.task
+        if task is None or self._cancelled is task or self._steps(task):
+            raise KeyboardInterrupt
+        # The loop waits, or runs somebody else's code: cancel what the cell awaits.
+        self._cancelled = task
+        self.loop.call_soon_threadsafe(task.cancel)
+
+    def _steps(self, task: Any) -> bool:
+        import asyncio
+
+        return asyncio.current_task(self.loop) is task
+
+    def _read(self) -> "list[str]":
+        data = b""
+        while True:
+            try:
+                piece = os.read(self._fd, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            data += piece
+        return data.decode("utf-8", "replace").split()

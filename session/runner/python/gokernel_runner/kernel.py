@@ -1,0 +1,271 @@
+"""The requests of the agent, one at a time."""
+
+import contextvars
+import datetime
+import sys
+import types
+from typing import Any, Callable, Dict, Optional
+
+from . import packet, streams
+from . import request as requests
+from .channel import Channel, Closed
+from .comms import Comms
+from .interrupts import Interrupts
+from .output import Output
+from .pipes import Pipes
+from .request import Request
+from .shell import Outcome, Shell, describe
+from .stdin import Prompts
+
+_NOTHING: Dict[str, Any] = {}
+
+
+class Kernel:
+    """Serves one agent with one shell, on the main thread."""
+
+    def __init__(self, user: types.ModuleType) -> None:
+        self.user = user
+        self.interrupts = Interrupts(4)
+        self.output = Output(3, self.interrupts, Pipes(5, 6))
+        self.channel = Channel(3, self.interrupts)
+        self.prompts = Prompts(self.channel, self.output)
+        self.comms = Comms(self.output)
+        self.shell: Shell = None  # type: ignore[assignment]
+        self.loop: Any = None
+        self.exit_code: Optional[int] = None
+        self.restart = False
+        # Values of context variables that cells set stay for the next cells.
+        self._context = contextvars.copy_context()
+        self._busy = False
+        self._replied = False
+        self._ended = False
+
+    def serve(self) -> int:
+        """Run until the session ends and return the exit code."""
+        start = Request("")
+        self.output.adopt(start)
+        requests.enter(start)
+        requests.follow_threads()
+        streams.install(self.output)
+        streams.follow_children(self.output)
+        self.prompts.install()
+        try:
+            first = self.channel.next()
+        except Closed:
+            return 0
+        init = first.json(0) if first is not None else {}
+
+        from . import shells
+
+        self.shell = shells.choose(self, init)
+        self._loop()
+        self.output.packet({"type": "ready"}, self.shell.info())
+        self.output.start_pump()
+        self.interrupts.install()
+        self.loop.call_soon(self._readable)
+        while not self._ended:
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                # A background task has raised it; it is not meant for us.
+                continue
+        return self._end()
+
+    def _loop(self) -> None:
+        import asyncio
+
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.interrupts.loop = self.loop
+        self.channel.notify = lambda: self.loop.call_soon_threadsafe(self._readable)
+        self.loop.add_reader(self.channel.fd, self._readable)
+
+    def _readable(self) -> None:
+        """Serve what has come, until nothing has or a cell awaits something."""
+        if not self._busy:
+            self._context.run(self._read)
+
+    def _read(self) -> None:
+        try:
+            while not self._ended and not self._busy:
+                p = self.channel.next(wait=False)
+                if p is None:
+                    return
+                self._packet(p)
+        except Closed:
+            self._stop()
+            self.exit_code = 0
+
+    def _packet(self, p: packet.Packet) -> None:
+        kind = p.head.get("type")
+        if kind == "request":
+            self._request(p)
+        elif kind == "shutdown":
+            self._stop()
+
+    def _stop(self) -> None:
+        self._ended = True
+        self.loop.stop()
+
+    # Requests
+
+    def _request(self, p: packet.Packet) -> None:
+        head = p.head
+        request = Request(
+            str(head.get("id", "")),
+            str(head.get("msg_type", "")),
+            p.json(0),
+            p.json(1),
+            p.parts[2:],
+        )
+        self.output.adopt(request)
+        requests.enter(request)
+        handler = _HANDLERS.get(request.type)
+        if handler is None:
+            self.output.done(request)
+            return
+        self._busy = True
+        self._replied = False
+        waits = False
+        try:
+            self.interrupts.begin(request.id)
+            waits = handler(self, request)
+        except BaseException:
+            self._fail(request)
+        if not waits:
+            self._done(request)
+
+    def _done(self, request: Request) -> None:
+        self.interrupts.end()
+        self._busy = False
+        self.output.done(request)
+        if self.restart:
+            self.restart = False
+            self.output.packet({"type": "restart"})
+        if self.exit_code is not None:
+            self.output.packet({"type": "exit", "code": self.exit_code})
+            self._stop()
+
+    def _fail(self, request: Request) -> None:
+        """Answer a request whose handler has raised."""
+        self.interrupts.end()
+        error = describe(sys.exc_info())
+        if request.type == "execute_request":
+            self.output.message(request, "error", error)
+            error = {"execution_count": self.shell.count - 1, **error}
+        else:
+            sys.stderr.write("\n".join(error["traceback"]) + "\n")
+        if request.type.endswith("_request") and not self._replied:
+            self._reply(request, {"status": "error", **error})
+
+    def _reply(self, request: Request, content: Dict[str, Any], metadata: Any = None) -> None:
+        type = request.type.replace("_request", "_reply")
+        self._replied = True
+        self.output.message(request, type, content, metadata, kind="reply")
+
+    def _execute(self, request: Request) -> bool:
+        """Run a cell. Tell whether it goes on in the loop."""
+        started = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        content = request.content
+        code = str(content.get("code", ""))
+        silent = bool(content.get("silent", False))
+        store = bool(content.get("store_history", True)) and not silent
+        if not silent:
+            self.output.message(
+                request, "execute_input", {"code": code, "execution_count": self.shell.count}
+            )
+        expressions = content.get("user_expressions") or _NOTHING
+        finish = lambda outcome: self._executed(request, outcome, expressions, started)
+        outcome = self.shell.run(request, code, silent, store)
+        if isinstance(outcome, Outcome):
+            finish(outcome)
+            return False
+        self._await(request, outcome, finish)
+        return True
+
+    def _await(self, request: Request, coro: Any, finish: Callable[[Outcome], None]) -> None:
+        """Let the loop run a cell that awaits something."""
+
+        async def cell() -> None:
+            try:
+                outcome = await coro
+                self.interrupts.task = None
+                finish(outcome)
+            except BaseException:
+                self._fail(request)
+            self._done(request)
+            self.loop.call_soon(self._readable)
+
+        self.interrupts.task = self._task(cell())
+
+    def _task(self, coro: Any) -> Any:
+        """Make a task in this context, so that what a cell sets in it stays."""
+        if sys.version_info >= (3, 11):
+            return self.loop.create_task(coro, context=self._context)
+        return self.loop.create_task(coro)
+
+    def _executed(
+        self, request: Request, outcome: Outcome, expressions: Dict[str, Any], started: str
+    ) -> None:
+        content: Dict[str, Any] = {"status": "ok", "execution_count": outcome.count}
+        if outcome.error is None:
+            content["user_expressions"] = (
+                self.shell.expressions(expressions) if expressions else {}
+            )
+        else:
+            content["status"] = "error"
+            content.update(outcome.error)
+            content["user_expressions"] = {}
+        content["payload"] = self.shell.payload()
+        self._reply(request, content, {"started": started})
+
+    def _complete(self, request: Request) -> None:
+        code, cursor = _code(request)
+        self._reply(request, self.shell.complete(code, cursor))
+
+    def _inspect(self, request: Request) -> None:
+        code, cursor = _code(request)
+        level = 1 if request.content.get("detail_level") else 0
+        omit = tuple(request.content.get("omit_sections") or ())
+        self._reply(request, self.shell.inspect(code, cursor, level, omit))
+
+    def _is_complete(self, request: Request) -> None:
+        self._reply(request, self.shell.is_complete(str(request.content.get("code", ""))))
+
+    def _history(self, request: Request) -> None:
+        history = self.shell.history(request.content)
+        self._reply(request, {"status": "ok", "history": history})
+
+    def _comm_info(self, request: Request) -> None:
+        comms = self.comms.info(request.content.get("target_name"))
+        self._reply(request, {"status": "ok", "comms": comms})
+
+    def _comm(self, request: Request) -> None:
+        self.comms.handle(request)
+
+    def _end(self) -> int:
+        """Run what must run at the end, while output still goes out."""
+        self.shell.close()
+        self.output.flush()
+        return self.exit_code or 0
+
+
+_HANDLERS: Dict[str, Callable[[Kernel, Request], Any]] = {
+    "execute_request": Kernel._execute,
+    "complete_request": Kernel._complete,
+    "inspect_request": Kernel._inspect,
+    "is_complete_request": Kernel._is_complete,
+    "history_request": Kernel._history,
+    "comm_info_request": Kernel._comm_info,
+    "comm_open": Kernel._comm,
+    "comm_msg": Kernel._comm,
+    "comm_close": Kernel._comm,
+}
+
+
+def _code(request: Request) -> "tuple[str, int]":
+    code = str(request.content.get("code", ""))
+    cursor = request.content.get("cursor_pos")
+    if not isinstance(cursor, int) or not 0 <= cursor <= len(code):
+        cursor = len(code)
+    return code, cursor

@@ -1,0 +1,293 @@
+"""The one way out: every packet of the runner goes through an Output.
+
+Text is collected in a Text for each request and stream. Writing costs one
+list.append while the text is hot, that is while the pump thread is due to
+send it within TICK. When nothing was sent lately a whole line is sent at once.
+"""
+
+import os
+import re
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from . import packet
+from .interrupts import Interrupts
+from .pipes import Pipes
+from .request import Request
+
+# How long text may wait, in seconds. A thread that wants the interpreter's lock
+# waits up to 5 ms for it, so that both together stay near 10 ms.
+TICK = 0.006
+# Characters of one stream packet, so that it has at most 1 MiB.
+PIECE = 1 << 18
+# A text longer than this is not left to the pump.
+LONG = 1 << 16
+# What must not end a packet when more may follow.
+_OPEN_END = re.compile("(?:\r|\x1b(?:[\\[\\]()][0-9;?]*)?)\\Z")
+
+
+def encode(text: str) -> bytes:
+    """Return text as UTF-8. Halves of characters become U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+class Text:
+    """What one request has written to one stream and is not sent yet."""
+
+    __slots__ = ("request", "name", "parts", "head", "append")
+
+    def __init__(self, request: Request, name: str) -> None:
+        self.request = request
+        self.name = name
+        # The same list for ever, for a writer may hold its append method.
+        self.parts: List[str] = []
+        self.append = self.parts.append
+        self.head = packet.dumps({"type": "stream", "id": request.id, "name": name})
+
+
+class Output:
+    """Writes packets in one order. Safe for all threads, and for code that
+    interrupts a write on the same thread (signal handlers, finalizers)."""
+
+    def __init__(self, fd: int, interrupts: Interrupts, pipes: Pipes) -> None:
+        self._fd = fd
+        self._interrupts = interrupts
+        self._pipes = pipes
+        self._lock = threading.RLock()
+        self._busy = False
+        self._deferred: List[List[Any]] = []
+        self._current: Optional[Text] = None
+        self._texts: Dict[Text, None] = {}
+        self._retired: List[Text] = []
+        self._sent = 0.0
+        self._armed = False
+        self.closed = False
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+
+    # Packets
+
+    def packet(self, head: Dict[str, Any], *parts: Any) -> None:
+        """Send a packet, after all text that was written before it. A part that is
+        no bytes-like object is sent as JSON."""
+        encoded = [packet.dumps(head)]
+        encoded += [p if isinstance(p, (bytes, memoryview)) else packet.dumps(p) for p in parts]
+        self._locked(lambda: self._packet(encoded), encoded)
+
+    def message(
+        self,
+        request: Request,
+        type: str,
+        content: Any,
+        metadata: Any = None,
+        buffers: Any = None,
+        kind: str = "output",
+    ) -> None:
+        """Send an iopub message, or with kind "reply" a reply."""
+        parts = [_raw(b) for b in buffers or ()]
+        self.packet(
+            {"type": kind, "id": request.id, "msg_type": type}, content, metadata or {}, *parts
+        )
+
+    def flush(self) -> None:
+        """Send all text, and what children and C code have written."""
+        self._locked(self._flush)
+
+    def done(self, request: Request) -> None:
+        """Send the rest of the request's text and that it is done."""
+
+        def finish() -> None:
+            self._flush(final=True)
+            for text in request.texts:
+                self._cool(text)
+            packet.write(self._fd, [packet.dumps({"type": "done", "id": request.id})])
+            # A thread may have been about to append: look once more next time.
+            for text in self._retired:
+                if text is not self._current:
+                    self._texts.pop(text, None)
+            self._retired = [t for t in request.texts if t in self._texts]
+
+        self._locked(finish)
+
+    def _locked(self, action: Callable[[], None], late: Optional[List[Any]] = None) -> None:
+        self._interrupts.hold()
+        try:
+            with self._lock:
+                if self._busy:
+                    if late:
+                        self._deferred.append(late)
+                    return
+                if self.closed:
+                    return
+                self._busy = True
+                try:
+                    action()
+                    while self._deferred:
+                        self._packet(self._deferred.pop(0))
+                finally:
+                    self._busy = False
+        finally:
+            self._interrupts.release()
+
+    def _packet(self, parts: List[Any]) -> None:
+        self._flush()
+        packet.write(self._fd, parts)
+
+    # Text
+
+    def adopt(self, request: Request) -> None:
+        """Give request its two streams."""
+        request.texts = (Text(request, "stdout"), Text(request, "stderr"))
+        for text in request.texts:
+            self._cool(text)
+
+    def _cool(self, text: Text) -> None:
+        setattr(text.request, text.name, lambda s: self._write(text, s))
+
+    def _write(self, text: Text, s: str) -> None:
+        """Write to a text that is not hot."""
+        self._interrupts.hold()
+        try:
+            with self._lock:
+                if self.closed:
+                    os.write(1 if text.name == "stdout" else 2, encode(s))
+                    return
+                if self._busy:
+                    self._texts[text] = None
+                    text.append(s)
+                    self._arm()
+                    return
+                self._busy = True
+                try:
+                    self._collect(text, s)
+                    while self._deferred:
+                        self._packet(self._deferred.pop(0))
+                finally:
+                    self._busy = False
+        finally:
+            self._interrupts.release()
+
+    def _collect(self, text: Text, s: str) -> None:
+        current = self._current
+        if current is not text:
+            if current is not None:
+                self._cool(current)
+                self._flush()
+            self._current = text
+        self._texts[text] = None
+        text.append(s)
+        quiet = time.monotonic() - self._sent >= TICK
+        if len(s) > LONG or (quiet and "\n" in s):
+            self._flush()
+            quiet = False
+        self._arm()
+        if not quiet:
+            setattr(text.request, text.name, text.append)
+
+    def sync(self) -> None:
+        """What flush() of a stream does: send now unless it is due anyway."""
+        if time.monotonic() - self._sent >= TICK:
+            self.flush()
+
+    def _flush(self, final: bool = False) -> None:
+        """Send pipes, then texts. With the lock held and busy set."""
+        sent = self._pipes.drain(self._stream, final)
+        for text in list(self._texts):
+            n = len(text.parts)
+            if not n:
+                continue
+            s = "".join(text.parts[:n])
+            del text.parts[:n]
+            if not final and s:
+                end = _OPEN_END.search(s, max(0, len(s) - 16))
+                # Held back once only: what was held is alone when it comes again.
+                if end and end.start():
+                    text.parts.insert(0, s[end.start() :])
+                    s = s[: end.start()]
+                    self._arm()
+            if len(s) <= PIECE:
+                packet.write(self._fd, [text.head, encode(s)])
+            else:
+                self._pieces(text.head, s)
+            sent = True
+        if sent:
+            self._sent = time.monotonic()
+
+    def _pieces(self, head: bytes, s: str) -> None:
+        at = 0
+        while at < len(s):
+            end = at + PIECE
+            # Keep \r\n together, and a short escape sequence.
+            open_end = _OPEN_END.search(s, max(at, end - 16), end)
+            if end < len(s) and open_end and open_end.start() > at:
+                end = open_end.start()
+            packet.write(self._fd, [head, encode(s[at:end])])
+            at = end
+
+    def _stream(self, request: Request, name: str, data: Any) -> None:
+        head = request.texts[0 if name == "stdout" else 1].head
+        packet.write(self._fd, [head, data])
+
+    # The pump
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            try:
+                os.write(self._wake_w, b"x")
+            except OSError:
+                pass
+
+    def start_pump(self) -> None:
+        """Start the thread that sends text in time and what comes through the
+        pipes. It ends with the process."""
+        thread = threading.Thread(target=self._pump, name="gokernel-output", daemon=True)
+        thread.start()
+
+    def _pump(self) -> None:
+        wait = self._pipes.waiter(self._wake_r)
+        while not self.closed:
+            woken = wait(None)
+            if woken:
+                try:
+                    os.read(self._wake_r, 64)
+                except OSError:
+                    pass
+            else:
+                self.flush()
+            while self._armed and not self.closed:
+                time.sleep(TICK)
+                self._tick()
+
+    def _tick(self) -> None:
+        def tick() -> None:
+            if any(t.parts for t in list(self._texts)):
+                self._flush()
+                return
+            self._pipes.drain(self._stream, False)
+            self._armed = False
+            if self._current is not None:
+                self._cool(self._current)
+
+        self._locked(tick)
+
+    # Forks
+
+    def child(self) -> None:
+        """In a forked child: write plainly to descriptors 1 and 2 from now on."""
+        self._lock = threading.RLock()
+        self._busy = False
+        self.closed = True
+        for text in list(self._texts):
+            del text.parts[:]
+            self._cool(text)
+
+
+def _raw(buffer: Any) -> Any:
+    view = memoryview(buffer)
+    return view.cast("B") if view.contiguous else bytes(view)
