@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -72,8 +73,8 @@ func validJSON(b []byte) bool {
 }
 
 // scanObject calls field with the raw key and value of each member of the JSON
-// object b, in order. The key is still quoted. An error of field ends the scan
-// and is returned. Null counts as an object without members.
+// object b, in order. The key is still quoted, without needless escapes. An
+// error of field ends the scan and is returned. Null counts as an object without members.
 func scanObject(b []byte, field func(key, value []byte) error) error {
 	i := skipSpace(b, 0)
 	if i == len(b) {
@@ -98,7 +99,11 @@ func scanObject(b []byte, field func(key, value []byte) error) error {
 		if err != nil {
 			return err
 		}
-		if err := field(b[i:keyEnd], b[value:end]); err != nil {
+		key := b[i:keyEnd]
+		if bytes.IndexByte(key, '\\') >= 0 {
+			key = appendString(nil, unescape(key[1:len(key)-1]))
+		}
+		if err := field(key, b[value:end]); err != nil {
 			return err
 		}
 		next, done, err := skipSeparator(b, end, '}')
