@@ -95,7 +95,6 @@ func (o *Options) config() config {
 	}
 }
 
-
 // or returns v, or def if v is the zero value.
 func or[T comparable](v, def T) T {
 	var zero T
