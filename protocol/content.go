@@ -54,7 +54,7 @@ type (
 		Code            string            `json:"code"`
 		Silent          bool              `json:"silent"`
 		StoreHistory    bool              `json:"store_history"`
-		UserExpressions map[string]string `json:"user_expressions,omitempty"`
+		UserExpressions map[string]string `json:"user_expressions"`
 		AllowStdin      bool              `json:"allow_stdin"`
 		StopOnError     bool              `json:"stop_on_error"`
 	}
@@ -99,8 +99,8 @@ type (
 		Output         bool   `json:"output"`
 		Raw            bool   `json:"raw"`
 		HistAccessType string `json:"hist_access_type"` // range, tail or search
-		Session        int    `json:"session,omitempty"`
-		Start          int    `json:"start,omitempty"`
+		Session        int    `json:"session"`
+		Start          int    `json:"start"`
 		Stop           *int   `json:"stop,omitempty"`
 		N              *int   `json:"n,omitempty"`
 		Pattern        string `json:"pattern,omitempty"`

@@ -14,6 +14,19 @@ func (r *Reply) appendFields(o *object) {
 	}
 }
 
+func (r *ExecuteRequest) appendFields(o *object) {
+	o.string("code", r.Code)
+	o.bool("silent", r.Silent)
+	o.bool("store_history", r.StoreHistory)
+	expressions := r.UserExpressions
+	if expressions == nil {
+		expressions = map[string]string{}
+	}
+	o.any("user_expressions", expressions)
+	o.bool("allow_stdin", r.AllowStdin)
+	o.bool("stop_on_error", r.StopOnError)
+}
+
 func (r *ExecuteReply) appendFields(o *object) {
 	r.Reply.appendFields(o)
 	if r.ExecutionCount == nil {

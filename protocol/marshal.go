@@ -4,6 +4,9 @@ package protocol
 // faster. A struct that embeds one of these types is encoded as it alone.
 
 // MarshalJSON implements [encoding/json.Marshaler].
+func (r ExecuteRequest) MarshalJSON() ([]byte, error) { return encodeObject(&r) }
+
+// MarshalJSON implements [encoding/json.Marshaler].
 func (r ExecuteReply) MarshalJSON() ([]byte, error) { return encodeObject(&r) }
 
 // MarshalJSON implements [encoding/json.Marshaler].
