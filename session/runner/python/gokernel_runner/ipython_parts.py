@@ -1,21 +1,20 @@
 """Parts that IPython is set up with, as its users know it from ipykernel."""
 
-import os
 import sys
 from typing import Any, Dict, List, Optional
 
+from . import command
+from . import request as requests
+from .shell import text
+
 from IPython.core import page, payloadpage
-from IPython.core.application import BaseIPythonApplication
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell, InteractiveShellABC
-from IPython.core.shellapp import InteractiveShellApp
 from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
-
-from . import request as requests
-from .shell import text
 
 
 class RunnerDisplayHook(DisplayHook):
@@ -33,8 +32,8 @@ class RunnerDisplayHook(DisplayHook):
 
     def finish_displayhook(self) -> None:
         content, self._content = self._content, {}
-        if content["data"]:
-            self.shell.kernel_output.message(requests.current(), "execute_result", content)
+        if content.get("data"):
+            self.shell.runner.output.message(requests.current(), "execute_result", content)
 
 
 class RunnerDisplayPublisher(DisplayPublisher):
@@ -52,12 +51,36 @@ class RunnerDisplayPublisher(DisplayPublisher):
     ) -> None:
         self._validate_data(data, metadata or {})
         content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
-        type = "update_display_data" if update else "display_data"
-        self.shell.kernel_output.message(requests.current(), type, content)
+        kind = "update_display_data" if update else "display_data"
+        self._send(kind, content, options.get("buffers"))
 
     def clear_output(self, wait: bool = False) -> None:
-        self.shell.kernel_output.message(
-            requests.current(), "clear_output", {"wait": bool(wait)}
+        self._send("clear_output", {"wait": bool(wait)})
+
+    def register_hook(self, hook: Any) -> None:
+        """Let hook see each message of this thread before it goes out; one that
+        returns None keeps it, as ipykernel has it."""
+        self._hooks().append(hook)
+
+    def unregister_hook(self, hook: Any) -> bool:
+        """Take a hook back and tell whether it was there."""
+        try:
+            self._hooks().remove(hook)
+            return True
+        except ValueError:
+            return False
+
+    def _hooks(self) -> List[Any]:
+        return self.__dict__.setdefault("_runner_hooks", [])
+
+    def _send(self, kind: str, content: Dict[str, Any], buffers: Any = None) -> None:
+        message: Any = {"msg_type": kind, "header": {"msg_type": kind}, "content": content}
+        for hook in list(self._hooks()):
+            message = hook(message)
+            if message is None:
+                return
+        self.shell.runner.output.message(
+            requests.current(), kind, message["content"], None, buffers
         )
 
 
@@ -66,9 +89,11 @@ class RunnerShell(InteractiveShell):
 
     displayhook_class = Type(RunnerDisplayHook)
     display_pub_class = Type(RunnerDisplayPublisher)
-    kernel_output = AnyTrait()
+    # The runner's Kernel, and what looks like ipykernel's to its users.
+    runner = AnyTrait()
+    kernel = AnyTrait()
+    # The fields of the error message that was last shown.
     last_error = AnyTrait()
-    last_lines = AnyTrait()
     autoindent = CBool(False)
     exiter = Instance(ZMQExitAutocall)
     keepkernel_on_exit: Any = None
@@ -83,6 +108,18 @@ class RunnerShell(InteractiveShell):
 
         return default_banner
 
+    @property
+    def parent_header(self) -> Dict[str, Any]:
+        """The header of the request that runs, as far as it is known here."""
+        return self.get_parent()["header"]
+
+    def get_parent(self) -> Dict[str, Any]:
+        """Return the request that runs, in the form of ipykernel."""
+        return _parent(requests.current())
+
+    def set_parent(self, parent: Any) -> None:
+        """Accepted for ipykernel's users: the runner knows what belongs to what."""
+
     def init_environment(self) -> None:
         """main.environment has done it."""
 
@@ -93,8 +130,17 @@ class RunnerShell(InteractiveShell):
     def init_virtualenv(self) -> None:
         """The interpreter was chosen by the kernel spec."""
 
+    def init_magics(self) -> None:
+        super().init_magics()
+        from .ipython_magics import RunnerMagics
+
+        self.register_magics(RunnerMagics)
+        self.magics_manager.register_alias("ed", "edit")
+
     def ask_exit(self) -> None:
         self.exit_now = not self.keepkernel_on_exit
+        if self.exit_now:
+            self.runner.exit_code = 0
         self.payload_manager.write_payload(
             {"source": "ask_exit", "keepkernel": self.keepkernel_on_exit}
         )
@@ -104,17 +150,49 @@ class RunnerShell(InteractiveShell):
             {"source": "set_next_input", "text": text, "replace": replace}
         )
 
-    def _showtraceback(self, etype: Any, evalue: Any, stb: List[str]) -> None:
-        error = {"ename": etype.__name__, "evalue": text(evalue), "traceback": list(stb)}
+    def enable_gui(self, gui: Any = None) -> None:
+        """Only event loops that need no screen, as there is none in a session."""
+        if gui not in (None, "", "inline", "agg", "asyncio"):
+            raise UsageError(
+                "There is no %r event loop in a session: it has no screen."
+                " Use %%matplotlib inline." % gui
+            )
+
+    def system_piped(self, cmd: str) -> None:
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        code = command.run(self.var_expand(cmd, depth=1))
+        self.user_ns["_exit_code"] = code
+
+    system = system_piped
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
+        interrupts = self.runner.interrupts
+        if exc_tuple is None and interrupts.cancelled:
+            etype, _, tb = sys.exc_info()
+            if etype is not None and etype.__name__ == "CancelledError":
+                exc_tuple = (KeyboardInterrupt, KeyboardInterrupt(), tb)
+        return super().showtraceback(exc_tuple, *args, **kwargs)
+
+    def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
+        lines = [stb] if isinstance(stb, str) else list(stb)
+        error = {"ename": etype.__name__, "evalue": text(evalue), "traceback": lines}
         self.last_error = error
-        self.kernel_output.message(requests.current(), "error", error)
+        self._last_traceback = lines
+        self.runner.output.message(requests.current(), "error", error)
 
 
 InteractiveShellABC.register(RunnerShell)
 
 
-def make_shell(kernel: Any) -> RunnerShell:
-    """Return a shell set up by the user's profile."""
-    return RunnerShell.instance(
-        kernel_output=kernel.output, user_module=kernel.user, user_ns=kernel.user.__dict__
-    )
+def _parent(request: requests.Request) -> Dict[str, Any]:
+    header = {"msg_id": request.id, "msg_type": request.type, "session": "", "username": ""}
+    return {
+        "header": header,
+        "msg_id": request.id,
+        "msg_type": request.type,
+        "parent_header": {},
+        "metadata": request.metadata,
+        "content": request.content,
+        "buffers": request.buffers,
+    }

@@ -4,9 +4,9 @@ import contextvars
 import datetime
 import sys
 import types
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from . import packet, streams
+from . import packet, pip, streams
 from . import request as requests
 from .channel import Channel, Closed
 from .comms import Comms
@@ -32,10 +32,13 @@ class Kernel:
         self.comms = Comms(self.output)
         self.shell: Shell = None  # type: ignore[assignment]
         self.loop: Any = None
+        self.packages = ""
         self.exit_code: Optional[int] = None
         self.restart = False
         # Values of context variables that cells set stay for the next cells.
         self._context = contextvars.copy_context()
+        # Text from before the first cell, which shows it.
+        self._early: List[str] = []
         self._busy = False
         self._replied = False
         self._ended = False
@@ -43,7 +46,8 @@ class Kernel:
     def serve(self) -> int:
         """Run until the session ends and return the exit code."""
         start = Request("")
-        self.output.adopt(start)
+        self._start = start
+        start.stdout = start.stderr = lambda s: self._early.append(s)
         requests.enter(start)
         requests.follow_threads()
         streams.install(self.output)
@@ -54,6 +58,10 @@ class Kernel:
         except Closed:
             return 0
         init = first.json(0) if first is not None else {}
+
+        self.packages = str(init.get("packages") or "")
+        if self.packages:
+            pip.use(self.packages)
 
         from . import shells
 
@@ -174,6 +182,8 @@ class Kernel:
             self.output.message(
                 request, "execute_input", {"code": code, "execution_count": self.shell.count}
             )
+            if self._early:
+                self._show_early(request)
         expressions = content.get("user_expressions") or _NOTHING
         finish = lambda outcome: self._executed(request, outcome, expressions, started)
         outcome = self.shell.run(request, code, silent, store)
@@ -182,6 +192,12 @@ class Kernel:
             return False
         self._await(request, outcome, finish)
         return True
+
+    def _show_early(self, request: Request) -> None:
+        early, self._early = self._early, []
+        self._start.stdout = lambda s: requests.latest().stdout(s)
+        self._start.stderr = lambda s: requests.latest().stderr(s)
+        request.stderr("".join(early))
 
     def _await(self, request: Request, coro: Any, finish: Callable[[Outcome], None]) -> None:
         """Let the loop run a cell that awaits something."""

@@ -230,6 +230,10 @@ class Output:
             at = end
 
     def _stream(self, request: Request, name: str, data: Any) -> None:
+        if request.texts is None:
+            # From before the first request: kept for the first cell.
+            request.stderr(bytes(data).decode())
+            return
         head = request.texts[0 if name == "stdout" else 1].head
         packet.write(self._fd, [head, data])
 

@@ -1,27 +1,29 @@
 """The shell on IPython."""
 
+import os
 import sys
 from typing import Any, Dict, List
 
-from . import request as requests
-from .shell import HELP_LINKS, Outcome, Shell, describe, language_info, text
-
-from .ipython_parts import make_shell  # isort: skip
+from . import ipython_light
+from .shell import HELP_LINKS, Outcome, Shell, language_info, text
 
 _EXPERIMENTAL = "_jupyter_types_experimental"
 
 
 def open_shell(kernel: Any, init: Dict[str, Any]) -> "IPythonShell":
     """Start IPython with the user's profile."""
-    return IPythonShell(kernel, init)
+    ipython_light.load()
+    from . import ipython_app
+
+    return IPythonShell(kernel, ipython_app.start(kernel))
 
 
 class IPythonShell(Shell):
     """Runs cells with an InteractiveShell."""
 
-    def __init__(self, kernel: Any, init: Dict[str, Any]) -> None:
+    def __init__(self, kernel: Any, ip: Any) -> None:
         self._kernel = kernel
-        self.ip = make_shell(kernel)
+        self.ip = ip
 
     @property
     def count(self) -> int:  # type: ignore[override]
@@ -39,7 +41,7 @@ class IPythonShell(Shell):
             "implementation": "ipython",
             "implementation_version": IPython.__version__,
             "executable": sys.executable,
-            "pid": __import__("os").getpid(),
+            "pid": os.getpid(),
         }
 
     def run(self, request: Any, code: str, silent: bool, store: bool) -> Any:
@@ -92,7 +94,7 @@ class IPythonShell(Shell):
             error = {
                 "ename": type(raised).__name__,
                 "evalue": text(raised),
-                "traceback": self.ip.last_lines or [],
+                "traceback": [],
             }
         return Outcome(count, error)
 
@@ -178,4 +180,6 @@ class IPythonShell(Shell):
         return list(found)
 
     def close(self) -> None:
-        pass
+        from . import ipython_app
+
+        ipython_app.stop(self.ip)

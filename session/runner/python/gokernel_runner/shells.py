@@ -18,7 +18,7 @@ def choose(kernel: Any, init: Dict[str, Any]) -> Shell:
         except ImportError as err:
             if (err.name or "").partition(".")[0] != "IPython" or "IPython" in sys.modules:
                 _note(err)
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             _note(err)
     from .shell_plain import PlainShell
 

@@ -1,0 +1,95 @@
+"""Start of IPython: the user's profile, configuration, extensions, startup files."""
+
+import sys
+import threading
+import traceback
+from typing import Any
+
+from IPython.core.application import BaseIPythonApplication
+from IPython.core.shellapp import InteractiveShellApp
+
+from .ipython_parts import RunnerShell
+
+# How long history may wait before it is written, in seconds. Written after each
+# cell it costs milliseconds, for the cells wait for the database.
+_HISTORY_WAIT = 0.5
+
+
+class RunnerApp(BaseIPythonApplication, InteractiveShellApp):
+    """Reads the files that a kernel of ipykernel reads: it has the same name."""
+
+    name = "ipython-kernel"
+    kernel: Any = None
+
+    def init_crash_handler(self) -> None:
+        """Errors are shown in cells."""
+
+    def init_shell(self) -> None:
+        """Make the shell; called by the base class's pattern."""
+        user = self.kernel.user
+        self.shell = RunnerShell.instance(
+            parent=self,
+            profile_dir=self.profile_dir,
+            user_module=user,
+            user_ns=user.__dict__,
+            runner=self.kernel,
+        )
+        self.shell.configurables.append(self)
+
+
+def start(kernel: Any) -> RunnerShell:
+    """Return the shell. What the user's files raise is shown and goes no further."""
+    RunnerApp.kernel = kernel
+    app = RunnerApp.instance()
+    try:
+        app.initialize([])
+    except Exception:
+        # A configuration file that cannot be read: go on with what there is.
+        traceback.print_exc()
+        if getattr(app, "profile_dir", None) is None:
+            raise
+    app.init_path()
+    app.init_shell()
+    # What of it changes displayhook and excepthook is for programs with a prompt.
+    for step in (app.init_gui_pylab, app.init_extensions, app.init_code):
+        try:
+            step()
+        except Exception:
+            traceback.print_exc()
+    _write_history_later(app.shell)
+    return app.shell
+
+
+class _Later(threading.Event):
+    """An event whose wait ends a moment after it is set, or at once at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = threading.Event()
+
+    def wait(self, timeout: Any = None) -> bool:
+        woken = super().wait(timeout)
+        if woken:
+            self.at_once.wait(_HISTORY_WAIT)
+        return woken
+
+
+def _write_history_later(shell: Any) -> None:
+    manager = getattr(shell, "history_manager", None)
+    thread = getattr(manager, "save_thread", None)
+    flag = getattr(manager, "save_flag", None)
+    if thread is None or not isinstance(flag, threading.Event):
+        return
+    later = _Later()
+    manager.save_flag = later
+    if getattr(thread, "save_flag", None) is flag:
+        thread.save_flag = later
+    # The thread waits for the old one.
+    flag.set()
+
+
+def stop(shell: Any) -> None:
+    """Let what is registered for the end not wait."""
+    flag = getattr(getattr(shell, "history_manager", None), "save_flag", None)
+    if isinstance(flag, _Later):
+        flag.at_once.set()
