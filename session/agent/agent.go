@@ -1,0 +1,220 @@
+// Package agent is the process that holds one session: the queue of requests,
+// the language process, the journal of everything that came of them, and the
+// lease. Fronts come and go in front of it. The contract is in docs/agent.md.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/sandbox"
+	"github.com/gokernel/gokernel/session/agent/journal"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// An Agent holds one session. Serve runs it, with these goroutines, which all
+// end with Serve:
+//
+//	accept    takes connections; ends with the listener
+//	handle    one a connection: reads what the front says
+//	write     one a data connection: sends frames from the journal; a slow front
+//	          blocks only its own
+//	call      one a call on a control connection
+//	dispatch  performs the queue, one request at a time; the only one that starts
+//	          language processes and that handles their deaths
+//	read      one a language process: turns its packets into frames
+//	watch     one a language process: waits for its end, empties its pipes
+//	lease     ends the session when nothing holds it any more
+type Agent struct {
+	spec    sandbox.Spec
+	config  *wire.Config
+	opts    Options
+	log     *slog.Logger
+	grace   time.Duration
+	created time.Time
+
+	journal   *journal.Journal
+	sandbox   sandbox.Sandbox
+	isolation string
+	lang      *language
+
+	cancel context.CancelCauseFunc // ends Serve
+	tick   chan struct{}           // wakes lease when something it looks at has changed
+	again  chan struct{}           // asks the dispatcher to start the language
+
+	background sync.WaitGroup // what was started beside the named goroutines
+
+	queue *queue
+
+	mu       sync.Mutex // guards the fields below
+	fronts   map[*front]struct{}
+	fenced   map[string]struct{} // names of kernel fronts that were taken over
+	prompts  map[wire.Cursor]prompt
+	kept     bool
+	term     time.Duration         // the lease
+	idleFrom time.Time             // since when nothing has held the session; zero while held
+	attached bool                  // something has been attached
+	conns    map[net.Conn]struct{} // all connections; nil once they have been ended
+	usage    usageSample
+}
+
+// errEnd is the cause with which Serve's context ends.
+type errEnd struct {
+	reason string
+	final  bool // the session is over; otherwise another agent may open it again
+}
+
+func (e *errEnd) Error() string { return e.reason }
+
+// Serve holds the session of spec and answers on l until the session ends or
+// ctx does. When the session has ended for good its directory is removed.
+func Serve(ctx context.Context, spec sandbox.Spec, l net.Listener, opts Options) error {
+	a, err := open(ctx, spec, opts)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return a.serve(ctx, l)
+}
+
+func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) {
+	config, err := parseConfig(spec.Config)
+	if err != nil {
+		return nil, err
+	}
+	isolation, ok := opts.Isolations[config.Isolation]
+	if !ok {
+		return nil, fmt.Errorf("isolation %q is not known here", config.Isolation)
+	}
+	spoken, ok := opts.Languages(config.Language)
+	if !ok {
+		return nil, fmt.Errorf("language %q is not known here", config.Language)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{
+		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
+		grace: ownedGrace, created: time.Now(), isolation: isolation.Capabilities().Name,
+		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(),
+		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]prompt{},
+		conns: map[net.Conn]struct{}{},
+		kept:  config.Kept, term: config.Lease, idleFrom: time.Now(),
+	}
+	if opts.Grace > 0 {
+		a.grace = opts.Grace
+	}
+	a.lang = newLanguage(a, spoken)
+	a.journal, err = journal.Open(filepath.Join(spec.Dir, "journal"), &journal.Options{
+		OnError: func(err error) { a.log.Warn("journal keeps only what fits in memory", "error", err) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	a.sandbox, err = isolation.Open(ctx, sandbox.SandboxSpec{ID: spec.ID, Dir: filepath.Join(spec.Dir, "sandbox")})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the sandbox: %w", err), a.journal.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	a.cancel = cancel
+	a.answerForDead()
+
+	var language, links sync.WaitGroup
+	language.Go(func() { a.dispatch(ctx) })
+	language.Go(func() { a.watchLease(ctx) })
+	links.Go(func() { a.accept(ctx, l, &links) })
+
+	<-ctx.Done()
+	var end *errEnd
+	if !errors.As(context.Cause(ctx), &end) {
+		end = &errEnd{reason: "the agent was told to stop", final: !a.isKept()}
+	}
+	a.log.Info("session ends", "reason", end.reason, "final", end.final)
+	language.Wait()
+	a.lang.stop()
+	a.abortAll()
+	err := l.Close()
+	a.hangUp(end.reason)
+	links.Wait()
+	a.background.Wait()
+	err = errors.Join(ignoreClosed(err), a.sandbox.Close(), a.journal.Close())
+	if end.final {
+		err = errors.Join(err, os.RemoveAll(a.spec.Dir))
+		if a.opts.Ended != nil {
+			a.opts.Ended(end.reason)
+		}
+	}
+	return err
+}
+
+// end ends the session for good.
+func (a *Agent) end(reason string) { a.cancel(&errEnd{reason: reason, final: true}) }
+
+func (a *Agent) isKept() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.kept
+}
+
+// message appends a message that r caused to the journal; nil r means that
+// nobody asked.
+func (a *Agent) message(r *request, ch protocol.Channel, msgType string, metadata, content []byte, buffers [][]byte) *wire.Frame {
+	f := &wire.Frame{
+		Kind: wire.KindMessage, Channel: ch, MsgType: msgType, Time: time.Now(),
+		Metadata: metadata, Content: content, Buffers: buffers,
+	}
+	if r != nil {
+		f.Request, f.Owner, f.Parent = r.ID, r.owner, r.Origin.Header
+		if ch != protocol.IOPub {
+			f.Identities = r.Origin.Identities
+		}
+	}
+	a.journal.Append(f)
+	return f
+}
+
+// publish appends an iopub message with content c.
+func (a *Agent) publish(r *request, c protocol.Content) *wire.Frame {
+	return a.message(r, protocol.IOPub, c.MsgType(), nil, a.encode(c), nil)
+}
+
+// status appends a status message. Beside a run the kernel is shown busy, but
+// not what the run does.
+func (a *Agent) status(r *request, state string) *wire.Frame {
+	f := a.publish(r, &protocol.Status{ExecutionState: state})
+	if r != nil && r.owner != wire.KernelOwner {
+		a.journal.Append(&wire.Frame{
+			Kind: wire.KindMessage, Owner: wire.KernelOwner, Channel: protocol.IOPub, MsgType: "status", Time: time.Now(),
+			Content: a.encode(&protocol.Status{ExecutionState: state}),
+		})
+	}
+	return f
+}
+
+// encode encodes content of our own making, which cannot fail.
+func (a *Agent) encode(c protocol.Content) []byte {
+	b, err := protocol.EncodeContent(c)
+	if err != nil {
+		a.log.Error("encoding content", "type", c.MsgType(), "error", err)
+		return []byte("{}")
+	}
+	return b
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

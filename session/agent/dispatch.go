@@ -1,0 +1,314 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// Names of errors that the agent itself reports in a cell.
+const (
+	nameDied      = "KernelDied"
+	nameAgentDied = "AgentDied"
+	nameNotUp     = "KernelNotStarted"
+	nameNoReply   = "KernelBroken"
+	nameQueueFull = "QueueFull"
+	nameInterrupt = "KeyboardInterrupt"
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// dispatch performs the queue until ctx ends. It starts the language process
+// before anybody asks, and again after it has died.
+func (a *Agent) dispatch(ctx context.Context) {
+	a.lang.start(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-a.lang.deaths:
+			a.bury(ctx, p, nil)
+		case <-a.again:
+			if p, _ := a.lang.get(); p == nil {
+				a.lang.start(ctx)
+			}
+		case <-a.queue.wake:
+			for ctx.Err() == nil {
+				r, abort := a.queue.take()
+				if r == nil {
+					break
+				}
+				a.touch()
+				a.perform(ctx, r, abort)
+				a.queue.finish(r)
+				a.touch()
+			}
+		}
+	}
+}
+
+// perform performs one request: busy, outputs, reply, idle, always.
+func (a *Agent) perform(ctx context.Context, r *request, abort string) {
+	a.queue.begin(a.status(r, protocol.StateBusy).Cursor)
+	defer a.status(r, protocol.StateIdle)
+	if abort != "" {
+		a.replyAborted(r)
+		return
+	}
+	p, err := a.up(ctx, r)
+	if errors.Is(err, errInterrupted) {
+		a.replyFailed(r, nameInterrupt, "")
+		return
+	}
+	if err != nil {
+		a.replyFailed(r, nameNotUp, fmt.Sprintf("The %s process cannot be started: %v", a.config.Language, err))
+		return
+	}
+	if p == nil {
+		a.replyAborted(r)
+		return
+	}
+	if err := p.perform(r); err != nil {
+		a.log.Warn("the runner takes no requests", "error", err) // its death, which follows, says why
+	}
+	rescue := time.NewTicker(rescueInterval)
+	defer rescue.Stop()
+	for {
+		select {
+		case <-r.done:
+			if r.mustReply() {
+				a.replyFailed(r, nameNoReply, "The "+a.config.Language+" process has answered without a reply.")
+			}
+			return
+		case <-rescue.C:
+			p.rescue()
+		case dead := <-a.lang.deaths:
+			a.bury(ctx, dead, r)
+			return
+		case <-ctx.Done():
+			a.replyAborted(r)
+			return
+		}
+	}
+}
+
+// up returns the language process when it is ready, starting it when there is
+// none. It returns neither a process nor an error when r is not to be run any
+// more.
+func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
+	p, _ := a.lang.get()
+	if p != nil && !p.alive() {
+		a.bury(ctx, <-a.lang.deaths, nil)
+		p, _ = a.lang.get()
+	}
+	if p == nil {
+		p = a.lang.start(ctx)
+	}
+	if p == nil {
+		_, err := a.lang.get()
+		return nil, err
+	}
+	select {
+	case <-p.ready:
+		return p, nil
+	case dead := <-a.lang.deaths:
+		why := dead.expectedEnd()
+		err := dead.startFailure()
+		a.bury(ctx, dead, nil)
+		if why != "" {
+			return nil, nil
+		}
+		return nil, err
+	case <-r.cancelled:
+		return nil, errInterrupted
+	case <-ctx.Done():
+		return nil, nil
+	}
+}
+
+// startFailure says why a process never got ready.
+func (p *process) startFailure() error {
+	<-p.dead
+	pipe := p.pipes[1]
+	pipe.mu.Lock()
+	defer pipe.mu.Unlock()
+	if tail := bytes.TrimSpace(pipe.tail); len(tail) > 0 {
+		return fmt.Errorf("%s; it wrote:\n%s", p.cause, tail)
+	}
+	return errors.New(p.cause)
+}
+
+// bury handles the death of p, while r was running or, with nil, while nothing
+// was: r is answered, what waits is aborted if the death was an accident, and
+// a new process is started.
+func (a *Agent) bury(ctx context.Context, p *process, r *request) {
+	why := p.expectedEnd()
+	a.log.Info("the language process has ended", "cause", p.cause, "expected", why)
+	if !p.isReady() {
+		a.lang.set(nil, p.startFailure())
+		if why == "" { // the next request tries again
+			return
+		}
+	}
+	a.lang.set(nil, nil)
+	if r != nil {
+		a.clearPrompts(r)
+		switch {
+		case why == "restart":
+			a.replyAborted(r)
+		case why != "":
+			a.replyFailed(r, nameDied, fmt.Sprintf("The %s process has ended: %s", a.config.Language, p.cause))
+		default:
+			a.replyFailed(r, nameDied, fmt.Sprintf(
+				"The %s process has died: %s. Variables are gone, files are still there; a new process has been started.",
+				a.config.Language, p.cause))
+		}
+	}
+	if why == "" {
+		a.queue.abortExecutes("the language process has died")
+	}
+	a.queue.setCount(0)
+	if ctx.Err() != nil {
+		return
+	}
+	a.publish(nil, &protocol.Status{ExecutionState: protocol.StateRestarting})
+	a.lang.start(ctx)
+}
+
+// restart replaces the language process and returns when the old one has
+// ended. What runs and what waits is aborted.
+func (a *Agent) restart(ctx context.Context) error {
+	a.queue.abortExecutes("the language process was restarted")
+	p, _ := a.lang.get()
+	if p == nil {
+		select {
+		case a.again <- struct{}{}:
+		default:
+		}
+		return nil
+	}
+	p.end(ctx, "restart")
+	return context.Cause(ctx)
+}
+
+// replyAborted answers r, which was not run or not to its end.
+func (a *Agent) replyAborted(r *request) {
+	t := replyType(r.MsgType)
+	if t == "" || !r.replied.CompareAndSwap(false, true) {
+		return
+	}
+	_, _, count := a.queue.counts()
+	content := fmt.Appendf(nil, `{"status":"aborted","execution_count":%d}`, count)
+	if r.execute == nil {
+		content = []byte(`{"status":"aborted"}`)
+	}
+	a.message(r, r.Origin.Channel, t, nil, content, nil)
+}
+
+// replyFailed answers r with an error of ours, shown in the cell too.
+func (a *Agent) replyFailed(r *request, ename, evalue string) {
+	if r.replied.Swap(true) {
+		return
+	}
+	t := replyType(r.MsgType)
+	trace := []string{ename + ": " + evalue}
+	if r.execute != nil && !r.execute.Silent {
+		a.publish(r, &protocol.ErrorOutput{EName: ename, EValue: evalue, Traceback: trace})
+	}
+	if t == "" {
+		return
+	}
+	_, _, count := a.queue.counts()
+	reply := map[string]any{"status": protocol.StatusError, "ename": ename, "evalue": evalue, "traceback": trace}
+	if r.execute != nil {
+		reply["execution_count"] = count
+		reply["user_expressions"] = map[string]any{}
+		reply["payload"] = []any{}
+	}
+	content, err := json.Marshal(reply)
+	if err != nil {
+		a.log.Error("encoding a reply", "error", err)
+		return
+	}
+	f := a.message(r, r.Origin.Channel, t, nil, content, nil)
+	if r.execute != nil && r.execute.StopOnError && r.owner == wire.KernelOwner {
+		a.queue.fail(f.Cursor)
+	}
+}
+
+// abortAll answers everything that still waits when the agent ends.
+func (a *Agent) abortAll() {
+	for {
+		r, _ := a.queue.take()
+		if r == nil {
+			return
+		}
+		a.status(r, protocol.StateBusy)
+		a.replyAborted(r)
+		a.status(r, protocol.StateIdle)
+		a.queue.finish(r)
+	}
+}
+
+// answerForDead answers what an earlier agent of this session had accepted and
+// died over.
+func (a *Agent) answerForDead() {
+	if a.journal.Epoch() == 1 {
+		return
+	}
+	for _, u := range a.journal.Unanswered() {
+		f := u.Request
+		r := newRequest(wire.Request{
+			ID: f.Request, MsgType: f.MsgType, Content: f.Content,
+			Origin: wire.Origin{Header: f.Parent, Identities: f.Identities, Channel: f.Channel},
+		}, f.Owner, f.Epoch)
+		a.queue.meet(r)
+		if !u.Started {
+			a.status(r, protocol.StateBusy)
+		}
+		switch {
+		case u.Replied:
+		case u.Started:
+			a.replyFailed(r, nameAgentDied, "The agent that held this session has died, and the language process with it. "+
+				"Variables are gone, files are still there; a new process has been started.")
+		default:
+			a.replyAborted(r)
+		}
+		a.status(r, protocol.StateIdle)
+		a.queue.finish(r)
+	}
+	a.publish(nil, &protocol.Status{ExecutionState: protocol.StateRestarting})
+}
+
+// interrupt interrupts what owner may: a kernel whatever runs, a run only
+// itself, and then also while it waits.
+func (a *Agent) interrupt(owner string) error {
+	if owner != wire.KernelOwner {
+		for _, r := range a.queue.remove(func(r *request) bool { return r.owner == owner }) {
+			a.status(r, protocol.StateBusy)
+			a.replyAborted(r)
+			a.status(r, protocol.StateIdle)
+			a.queue.finish(r)
+		}
+	}
+	r := a.queue.current()
+	if r == nil || owner != wire.KernelOwner && r.owner != owner {
+		return nil
+	}
+	p, _ := a.lang.get()
+	if p == nil || !p.isReady() {
+		r.cancel()
+		return nil
+	}
+	if strings.ContainsAny(r.ID, "\n") {
+		return errors.New("the running request has an id that cannot be named to its runner")
+	}
+	return p.interrupt(r.ID)
+}

@@ -1,0 +1,340 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/sandbox"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// exitTime is how long a language process may take to end by itself.
+const exitTime = 1500 * time.Millisecond
+
+// A language is the session's language and the process that it runs in. The
+// dispatcher starts processes; anybody may ask for the present one.
+type language struct {
+	a      *Agent
+	spoken Language
+	deaths chan *process // each process once, when nothing of it is left
+
+	mu      sync.Mutex    // guards the fields below
+	current *process      // the last that was started; nil before the first
+	failure error         // why the last start failed
+	changed chan struct{} // closed when one of the two changes, or the process gets ready
+}
+
+// A process is one language process.
+type process struct {
+	lang    *language
+	proc    sandbox.Process
+	channel net.Conn
+	writes  sync.Mutex // held while a packet is written
+	signals *os.File   // write end of the interrupt pipe
+	pipes   [2]*outPipe
+
+	ready chan struct{} // closed when the runner is ready
+	dead  chan struct{} // closed when nothing of the process is left
+	info  *wire.Runner  // set before ready is closed
+	cause string        // how it ended, set before dead is closed
+
+	mu       sync.Mutex // guards the fields below
+	expected string     // why its end is no accident
+	exiting  bool       // its user ended it
+}
+
+func newLanguage(a *Agent, spoken Language) *language {
+	return &language{a: a, spoken: spoken, deaths: make(chan *process, 1), changed: make(chan struct{})}
+}
+
+// set makes p the present process, or failure the reason that there is none.
+func (l *language) set(p *process, failure error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current, l.failure = p, failure
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// get returns the present process, which may have ended, or why there is none.
+func (l *language) get() (*process, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current, l.failure
+}
+
+// info waits until the language process is ready and describes it. The error
+// says why it cannot be started.
+func (l *language) info(ctx context.Context) (*wire.Runner, error) {
+	for {
+		l.mu.Lock()
+		p, failure, changed := l.current, l.failure, l.changed
+		l.mu.Unlock()
+		if failure != nil {
+			return nil, failure
+		}
+		if p != nil && p.isReady() {
+			return p.info, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// alive reports whether p has not ended yet.
+func (p *process) alive() bool { return !closed(p.dead) }
+
+// isReady reports whether p has said that it takes requests.
+func (p *process) isReady() bool { return closed(p.ready) }
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// start starts a process. Only the dispatcher calls it, when none is alive.
+func (l *language) start(ctx context.Context) *process {
+	p, err := l.launch(ctx)
+	if err != nil {
+		l.a.log.Warn("the language process cannot be started", "error", err)
+	}
+	l.set(p, err)
+	if p != nil {
+		l.a.publish(nil, &protocol.Status{ExecutionState: protocol.StateStarting})
+	}
+	return p
+}
+
+func (l *language) launch(ctx context.Context) (*process, error) {
+	a := l.a
+	program, err := l.spoken.Install(a.config.Programs)
+	if err != nil {
+		return nil, fmt.Errorf("installing the %s runner: %w", a.config.Language, err)
+	}
+	var cleanup closers
+	defer func() { cleanup.close() }()
+	channel, theirs, err := channelPair()
+	if err != nil {
+		return nil, fmt.Errorf("opening the runner's channel: %w", err)
+	}
+	cleanup.add(theirs)
+	signalsR, signals, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, channel.Close())
+	}
+	cleanup.add(signalsR)
+	p := &process{
+		lang: l, channel: channel, signals: signals,
+		ready: make(chan struct{}), dead: make(chan struct{}),
+	}
+	cmd := sandbox.Command{
+		Argv: l.spoken.Command(a.config.Interpreter, program), Env: a.config.Env, Dir: a.config.Dir,
+		Files: []*os.File{theirs, signalsR},
+	}
+	for i, name := range []string{protocol.Stdout, protocol.Stderr} {
+		pipe, w, err := newOutPipe(name)
+		if err != nil {
+			return nil, errors.Join(err, p.release())
+		}
+		cleanup.add(w)
+		p.pipes[i] = pipe
+		cmd.Files = append(cmd.Files, pipe.r)
+		if i == 0 {
+			cmd.Stdout = w
+		} else {
+			cmd.Stderr = w
+		}
+	}
+	packages := filepath.Join(a.spec.Dir, "packages")
+	if err := os.MkdirAll(packages, 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("the session's package folder: %w", err), p.release())
+	}
+	p.proc, err = a.sandbox.Start(ctx, cmd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", a.config.Interpreter, err), p.release())
+	}
+	for _, pipe := range p.pipes {
+		setNonblock(pipe.r) // starting a process made it blocking
+	}
+	init, err := json.Marshal(map[string]string{"packages": packages, "history": a.config.History, "session": a.spec.ID})
+	if err == nil {
+		err = p.send(map[string]string{"type": "init"}, init)
+	}
+	if err != nil {
+		a.log.Warn("the runner takes no packets", "error", err) // its end, which follows, says why
+	}
+	read := make(chan struct{})
+	go func() { defer close(read); p.read() }()
+	go p.watch(read)
+	return p, nil
+}
+
+// send writes a packet to the runner.
+func (p *process) send(head any, parts ...[]byte) error {
+	packet, err := wire.NewPacket(head, parts...)
+	if err != nil {
+		return err
+	}
+	p.writes.Lock()
+	defer p.writes.Unlock()
+	_, err = packet.WriteTo(p.channel)
+	return err
+}
+
+// perform sends r to the runner.
+func (p *process) perform(r *request) error {
+	head := map[string]string{"type": "request", "id": r.ID, "msg_type": r.MsgType}
+	return p.send(head, append([][]byte{object(r.Content), object(r.Metadata)}, r.Buffers...)...)
+}
+
+// interrupt interrupts the request with this id if it is the one that runs.
+func (p *process) interrupt(id string) error {
+	if err := writeNow(p.signals, []byte(id+"\n")); err != nil {
+		return fmt.Errorf("interrupt pipe: %w", err)
+	}
+	return p.proc.Signal(syscall.SIGINT)
+}
+
+// watch waits for the end of the process, takes what it has left in its pipes,
+// ends its children and then reports the death.
+func (p *process) watch(read <-chan struct{}) {
+	a := p.lang.a
+	exit, err := p.proc.Wait(context.Background())
+	if err != nil {
+		a.log.Error("waiting for the language process", "error", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	if err := p.proc.Kill(ctx); err != nil {
+		a.log.Warn("ending what the language process had started", "error", err)
+	}
+	cancel()
+	<-read // the channel's other end is closed now
+	for _, pipe := range p.pipes {
+		p.drain(pipe, true)
+	}
+	p.cause = describe(exit)
+	if err := p.release(); err != nil {
+		a.log.Warn("closing the language process's descriptors", "error", err)
+	}
+	close(p.dead)
+	p.lang.deaths <- p
+}
+
+// end makes the process end: it is asked to, then killed. why says that its end
+// is no accident. It returns when nothing of the process is left, or ctx ends.
+func (p *process) end(ctx context.Context, why string) {
+	p.mu.Lock()
+	p.expected = why
+	p.mu.Unlock()
+	asked := make(chan struct{})
+	go func() { // the runner may not read
+		defer close(asked)
+		if err := p.send(map[string]string{"type": "shutdown"}); err != nil {
+			p.lang.a.log.Debug("asking the runner to end", "error", err)
+		}
+	}()
+	if r := p.lang.a.queue.current(); r != nil {
+		if err := p.interrupt(r.ID); err != nil {
+			p.lang.a.log.Debug("interrupting the runner", "error", err)
+		}
+	}
+	timer := time.NewTimer(exitTime)
+	defer timer.Stop()
+	select {
+	case <-p.dead:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if err := p.proc.Kill(ctx); err != nil {
+		p.lang.a.log.Warn("killing the language process", "error", err)
+	}
+	select {
+	case <-p.dead:
+	case <-ctx.Done():
+	}
+	<-asked
+}
+
+// expectedEnd says why the process was ended, or "" if nobody meant it to.
+func (p *process) expectedEnd() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exiting && p.expected == "" {
+		return "exit"
+	}
+	return p.expected
+}
+
+// release closes the agent's descriptors of p.
+func (p *process) release() error {
+	errs := []error{p.channel.Close(), p.signals.Close()}
+	for _, pipe := range p.pipes {
+		if pipe != nil {
+			errs = append(errs, pipe.r.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stop ends the present process, if any, for good. The dispatcher has ended.
+func (l *language) stop() {
+	p, _ := l.get()
+	if p == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	p.end(ctx, "the session ends")
+}
+
+// describe says how a process ended, for users.
+func describe(e sandbox.Exit) string {
+	switch {
+	case e.Signal == "SIGKILL":
+		return "it was killed (SIGKILL), by somebody or because the machine ran out of memory"
+	case e.Signal == "SIGSEGV":
+		return "it crashed with a segmentation fault (SIGSEGV), most likely in compiled code that it had loaded"
+	case e.Signal == "SIGABRT":
+		return "it aborted (SIGABRT), most likely in compiled code that it had loaded"
+	case e.Signal != "":
+		return "it was ended by signal " + e.Signal
+	case e.Code == 0:
+		return "it ended by itself with exit status 0"
+	}
+	return fmt.Sprintf("it ended by itself with exit status %d", e.Code)
+}
+
+// object returns raw, or {} when it is empty.
+func object(raw []byte) []byte {
+	if len(raw) == 0 {
+		return []byte("{}")
+	}
+	return raw
+}
+
+// closers are descriptors that are closed together.
+type closers struct{ files []*os.File }
+
+func (c *closers) add(f *os.File) { c.files = append(c.files, f) }
+
+func (c *closers) close() {
+	for _, f := range c.files {
+		_ = f.Close() // the child has its own copies; nothing was written here
+	}
+}

@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// A session is held while something is attached to it or while it is busy;
+// waiting for input() with nobody attached is not busy. An owned session that
+// nothing holds ends after its grace, busy or not when its owner was lost; a
+// kept one after its lease.
+
+// touch makes the lease look again at what holds the session.
+func (a *Agent) touch() {
+	select {
+	case a.tick <- struct{}{}:
+	default:
+	}
+}
+
+// watchLease ends the session when nothing holds it any more.
+func (a *Agent) watchLease(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.tick:
+		case <-timer.C:
+		}
+		left, reason, held := a.remaining(time.Now())
+		if held {
+			timer.Stop()
+			continue
+		}
+		if left <= 0 {
+			a.end(reason)
+			return
+		}
+		timer.Reset(left)
+	}
+}
+
+// remaining returns how long the session still has and why it will end then,
+// or that something holds it.
+func (a *Agent) remaining(now time.Time) (left time.Duration, reason string, held bool) {
+	busy := a.busy()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.fronts) > 0 || a.kept && busy {
+		a.idleFrom = time.Time{}
+		return 0, "", true
+	}
+	if a.idleFrom.IsZero() {
+		a.idleFrom = now
+	}
+	if a.kept {
+		return a.idleFrom.Add(a.term).Sub(now), "its lease ran out", false
+	}
+	grace := a.grace
+	if !a.attached {
+		grace = 2 * a.grace
+	}
+	return a.idleFrom.Add(grace).Sub(now), "its front is gone", false
+}
+
+// busy reports whether the session runs something or is about to; code that
+// waits for input() when nobody could give it does not count.
+func (a *Agent) busy() bool {
+	waiting, _, _ := a.queue.counts()
+	r := a.queue.current()
+	if r == nil {
+		return waiting > 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.prompts) == 0 || len(a.fronts) > 0
+}
+
+// ownerLost interrupts an owned session whose front went without a word.
+func (a *Agent) ownerLost() {
+	if a.isKept() {
+		return
+	}
+	a.log.Info("the link to the owner is lost")
+	if err := a.interrupt(wire.KernelOwner); err != nil {
+		a.log.Warn("interrupting for a lost owner", "error", err)
+	}
+}

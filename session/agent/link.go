@@ -1,0 +1,413 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+const (
+	helloTime = 10 * time.Second // a connection must have said hello by then
+	writeTime = 60 * time.Second // a front that takes nothing for so long is cut off; it re-dials
+	batch     = 4 << 20          // bytes of frames that are read from the journal at once
+	kernelKey = "kernel"         // name of the kernel's cursor in the journal
+)
+
+// A front is one data connection.
+type front struct {
+	name  string // of the front; it may have had connections before
+	owner string
+	conn  net.Conn
+	wake  chan struct{} // holds one token when pending has something
+
+	mu      sync.Mutex // guards the fields below
+	pending []any      // heads to send beside the frames
+	bye     any        // the last head to send, then the connection ends
+	leaving bool       // it said that it goes
+}
+
+func (f *front) send(head any) {
+	f.mu.Lock()
+	f.pending = append(f.pending, head)
+	f.mu.Unlock()
+	f.kick()
+}
+
+// finish sends head after the frames that are there now, and then closes.
+func (f *front) finish(head any) {
+	f.mu.Lock()
+	if f.bye == nil {
+		f.bye = head
+	}
+	f.mu.Unlock()
+	f.kick()
+}
+
+func (f *front) kick() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (a *Agent) accept(ctx context.Context, l net.Listener, links *sync.WaitGroup) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors, or a peer that was refused
+			a.log.Warn("accepting a connection", "error", err)
+			select {
+			case <-time.After(50 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		links.Go(func() {
+			if err := a.handle(ctx, c); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				a.log.Debug("connection ended", "error", err)
+			}
+		})
+	}
+}
+
+// handle serves one connection and closes it.
+func (a *Agent) handle(ctx context.Context, c net.Conn) error {
+	defer a.forget(c)
+	if !a.remember(c) {
+		return nil
+	}
+	if err := c.SetDeadline(time.Now().Add(helloTime)); err != nil {
+		return err
+	}
+	r := wire.NewReader(c, 0)
+	packet, err := r.Read()
+	if err != nil {
+		return err
+	}
+	var h wire.Hello
+	if err := json.Unmarshal(packet.Head, &h); err != nil || h.Type != wire.TypeHello {
+		return refuse(c, wire.CodeBad, "the first packet must be a hello")
+	}
+	if subtle.ConstantTimeCompare([]byte(h.Secret), []byte(a.spec.Secret)) != 1 {
+		return refuse(c, wire.CodeUnauthorized, "the secret is wrong")
+	}
+	if h.Version < 1 {
+		return refuse(c, wire.CodeVersion, fmt.Sprintf("link version %d is not supported; this agent speaks 1 to %d", h.Version, wire.Version))
+	}
+	welcome := wire.Welcome{
+		Type: wire.TypeWelcome, Version: min(h.Version, wire.Version), Session: a.spec.ID, Epoch: a.journal.Epoch(), Kept: a.isKept(),
+	}
+	switch h.Link {
+	case "control":
+		if err := writeHead(c, welcome); err != nil {
+			return err
+		}
+		return a.serveControl(ctx, c, r, &h)
+	case "data":
+		return a.serveData(ctx, c, r, &h, welcome)
+	}
+	return refuse(c, wire.CodeBad, fmt.Sprintf("link %q is neither data nor control", h.Link))
+}
+
+// remember notes a connection, so that it is closed at the end. It reports
+// whether there is still time for one.
+func (a *Agent) remember(c net.Conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conns == nil {
+		return false
+	}
+	a.conns[c] = struct{}{}
+	return true
+}
+
+func (a *Agent) forget(c net.Conn) {
+	_ = c.Close() // its error says nothing after what the reads and writes said
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, c)
+}
+
+func refuse(c net.Conn, code, message string) error {
+	return errors.Join(fmt.Errorf("refused: %s", message), writeHead(c, wire.Refused{Type: wire.TypeRefused, Code: code, Message: message}))
+}
+
+func writeHead(w io.Writer, head any) error {
+	p, err := wire.NewPacket(head)
+	if err != nil {
+		return err
+	}
+	_, err = p.WriteTo(w)
+	return err
+}
+
+// serveData serves a data connection.
+func (a *Agent) serveData(ctx context.Context, c net.Conn, r *wire.Reader, h *wire.Hello, welcome wire.Welcome) error {
+	f := &front{name: h.Front, owner: h.Owner, conn: c, wake: make(chan struct{}, 1)}
+	if f.owner == "" {
+		return refuse(c, wire.CodeBad, "a data connection must name its owner")
+	}
+	if !a.attach(f) {
+		return refuse(c, wire.CodeFenced, "another kernel has taken over this session")
+	}
+	err := writeHead(c, welcome)
+	if err == nil {
+		err = c.SetDeadline(time.Time{}) // hello is over
+	}
+	written := make(chan struct{})
+	done, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if err == nil {
+		go func() { defer close(written); a.write(done, f, h.Resume) }()
+		err = a.readData(f, r)
+	} else {
+		close(written)
+	}
+	cancel()
+	err = errors.Join(err, ignoreClosed(c.Close()))
+	<-written
+	a.detach(f)
+	return err
+}
+
+// attach adds f. A kernel's front takes over from another one; a connection
+// that the same front had before is closed. It reports whether f may attach.
+func (a *Agent) attach(f *front) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.fenced[f.name]; ok && f.owner == wire.KernelOwner {
+		return false
+	}
+	for other := range a.fronts {
+		switch {
+		case other.owner != f.owner:
+		case other.name == f.name:
+			_ = other.conn.Close() // its reader sees it
+		case f.owner == wire.KernelOwner:
+			a.fenced[other.name] = struct{}{}
+			other.finish(map[string]string{"type": wire.TypeFenced})
+		}
+	}
+	a.fronts[f] = struct{}{}
+	a.attached = true
+	a.touch()
+	return true
+}
+
+// detach removes f, whose connection has ended.
+func (a *Agent) detach(f *front) {
+	f.mu.Lock()
+	leaving := f.leaving
+	f.mu.Unlock()
+	a.mu.Lock()
+	delete(a.fronts, f)
+	left := true
+	for other := range a.fronts {
+		left = left && other.owner != f.owner
+	}
+	a.mu.Unlock()
+	if left && !leaving {
+		a.ownerLost()
+	}
+	if left && leaving {
+		a.queue.remove(func(r *request) bool { return r.owner == f.owner && !r.outlives() })
+	}
+	a.touch()
+}
+
+// hangUp ends all connections: fronts are told why and get a moment to take
+// what is there.
+func (a *Agent) hangUp(reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for f := range a.fronts {
+		_ = f.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a closed connection has ended already
+		f.finish(wire.Closing{Type: wire.TypeClosing, Reason: reason})
+		delete(a.conns, f.conn)
+	}
+	for c := range a.conns {
+		_ = c.Close() // whoever serves it sees it
+	}
+	a.conns = nil
+}
+
+// readData handles what a front says on its data connection.
+func (a *Agent) readData(f *front, r *wire.Reader) error {
+	for {
+		packet, err := r.Read()
+		if err != nil {
+			return err
+		}
+		switch packet.Type() {
+		case wire.TypeRequest:
+			err = a.takeRequest(f, packet)
+		case wire.TypeAck:
+			err = a.takeAck(f, packet)
+		case wire.TypeInputReply:
+			err = a.takeInput(packet)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// takeRequest journals and queues a request.
+func (a *Agent) takeRequest(f *front, packet *wire.Packet) error {
+	var h wire.RequestHead
+	if err := json.Unmarshal(packet.Head, &h); err != nil {
+		return fmt.Errorf("request head: %w", err)
+	}
+	if h.ID == "" || h.MsgType == "" || len(packet.Parts) < 3 {
+		return fmt.Errorf("%w: a request needs an id, a type and three parts", wire.ErrPacket)
+	}
+	if h.Channel != protocol.Control {
+		h.Channel = protocol.Shell
+	}
+	r := newRequest(wire.Request{
+		ID: h.ID, MsgType: h.MsgType, Published: h.Published,
+		Origin:   wire.Origin{Header: packet.Parts[0], Identities: h.Identities, Channel: h.Channel},
+		Metadata: packet.Parts[1], Content: packet.Parts[2], Buffers: packet.Parts[3:],
+	}, f.owner, h.Epoch)
+	a.enqueue(r)
+	f.send(wire.Accepted{Type: wire.TypeAccepted, IDs: []string{r.ID}})
+	return nil
+}
+
+// enqueue journals and queues r, unless it is known already, or answers it at
+// once when it cannot be taken.
+func (a *Agent) enqueue(r *request) {
+	if !a.queue.meet(r) {
+		return
+	}
+	if r.epoch != 0 && r.epoch < a.journal.Epoch() {
+		r.abort = "it was first sent to an agent that has died"
+	}
+	f := &wire.Frame{
+		Kind: wire.KindRequest, Request: r.ID, Owner: r.owner, Channel: r.Origin.Channel, MsgType: r.MsgType, Time: time.Now(),
+		Identities: r.Origin.Identities, Parent: r.Origin.Header,
+	}
+	if r.outlives() {
+		f.Metadata, f.Content, f.Buffers = r.Metadata, r.Content, r.Buffers
+	}
+	a.journal.Append(f)
+	if err := a.queue.add(r); err != nil {
+		a.status(r, protocol.StateBusy)
+		a.replyFailed(r, nameQueueFull, err.Error())
+		a.status(r, protocol.StateIdle)
+		a.queue.finish(r)
+		return
+	}
+	a.touch()
+}
+
+func (a *Agent) takeAck(f *front, packet *wire.Packet) error {
+	var ack wire.Ack
+	if err := json.Unmarshal(packet.Head, &ack); err != nil {
+		return fmt.Errorf("ack: %w", err)
+	}
+	if f.owner != wire.KernelOwner || a.isFenced(f) {
+		return nil
+	}
+	a.journal.SaveCursor(kernelKey, ack.Upto, ack.Held)
+	return nil
+}
+
+func (a *Agent) isFenced(f *front) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.fenced[f.name]
+	return ok
+}
+
+// write sends frames to f, and what else it is owed, until ctx ends.
+func (a *Agent) write(ctx context.Context, f *front, resume wire.Cursor) {
+	defer f.conn.Close() // the reader sees it
+	w := bufio.NewWriterSize(f.conn, 64<<10)
+	cursor, first := a.place(f, resume)
+	match := func(m *wire.Frame) bool {
+		return m.Kind != wire.KindRequest && (m.Owner == f.owner || m.Owner == "" && f.owner == wire.KernelOwner)
+	}
+	for _, c := range first {
+		if frame, ok := a.journal.Get(c); ok && writeFrame(w, frame) != nil {
+			return
+		}
+	}
+	for {
+		changed := a.journal.Changed()
+		f.mu.Lock()
+		pending, bye := f.pending, f.bye
+		f.pending = nil
+		f.mu.Unlock()
+		for _, head := range pending {
+			if writeHead(w, head) != nil {
+				return
+			}
+		}
+		frames, upto := a.journal.Next(cursor, match, batch)
+		if bye == nil {
+			if err := f.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+				return
+			}
+		}
+		for _, frame := range frames {
+			if writeFrame(w, frame) != nil {
+				return
+			}
+		}
+		moved := cursor != upto
+		cursor = upto
+		if moved && len(frames) > 0 {
+			continue // more may be there
+		}
+		if bye != nil && writeHead(w, bye) != nil {
+			return
+		}
+		if w.Flush() != nil || bye != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-f.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func writeFrame(w io.Writer, f *wire.Frame) error {
+	p, err := f.Packet()
+	if err != nil {
+		return err
+	}
+	_, err = p.WriteTo(w)
+	return err
+}
+
+// place returns where f begins, and frames from before that it needs: what was
+// never delivered, what runs now, and prompts that nobody has answered.
+func (a *Agent) place(f *front, resume wire.Cursor) (wire.Cursor, []wire.Cursor) {
+	if f.owner != wire.KernelOwner || !resume.IsZero() {
+		return resume, nil
+	}
+	cursor, held := a.journal.LoadCursor(kernelKey)
+	first := append([]wire.Cursor(nil), held...)
+	if busy, ok := a.queue.since(); ok && !cursor.Before(busy) {
+		first = append(first, busy)
+	}
+	first = append(first, a.promptsUpto(cursor)...)
+	return cursor, sorted(first)
+}

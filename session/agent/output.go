@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"unicode/utf8"
+
+	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+const (
+	// maxPiece is the largest text of one stream message in bytes.
+	maxPiece = 1 << 20
+	// maxRunnerPacket is the largest packet that a runner may send.
+	maxRunnerPacket = 2 << 30
+)
+
+// outputs are the messages that a runner may publish.
+var outputs = map[string]bool{
+	"execute_input": true, "display_data": true, "update_display_data": true, "execute_result": true, "error": true,
+	"clear_output": true, "comm_open": true, "comm_msg": true, "comm_close": true,
+}
+
+// runnerHead is the head of any packet from a runner.
+type runnerHead struct {
+	Type    string `json:"type"`
+	ID      string `json:"id"`
+	MsgType string `json:"msg_type"`
+	Name    string `json:"name"`
+	Prompt  uint64 `json:"prompt"`
+}
+
+// read turns the runner's packets into frames until the channel ends. Nothing
+// in a packet is trusted: ids are looked up, types checked, JSON verified.
+func (p *process) read() {
+	a := p.lang.a
+	r := wire.NewReader(p.channel, maxRunnerPacket)
+	for {
+		packet, err := r.Read()
+		if err == nil {
+			err = p.take(packet)
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			a.log.Warn("the runner broke its contract", "error", err)
+			if err := p.proc.Signal(os.Kill); err != nil {
+				a.log.Warn("killing the runner", "error", err)
+			}
+		}
+		return
+	}
+}
+
+// take handles one packet.
+func (p *process) take(packet *wire.Packet) error {
+	a := p.lang.a
+	var h runnerHead
+	if err := json.Unmarshal(packet.Head, &h); err != nil {
+		return err
+	}
+	switch h.Type {
+	case "stream":
+		name := protocol.Stdout
+		if h.Name == protocol.Stderr {
+			name = protocol.Stderr
+		}
+		a.stream(a.queue.find(h.ID), name, packet.Part(0))
+	case "output":
+		if !outputs[h.MsgType] || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
+			a.log.Warn("an output was not well-formed and is left out", "type", h.MsgType)
+			return nil
+		}
+		a.message(a.queue.find(h.ID), protocol.IOPub, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
+	case "reply":
+		p.reply(&h, packet)
+	case "done":
+		if r := a.queue.current(); r != nil && r.ID == h.ID {
+			a.clearPrompts(r)
+			if !closed(r.done) {
+				close(r.done)
+			}
+		}
+	case "input_request":
+		r := a.queue.find(h.ID)
+		if r == nil || !validObject(packet.Part(0)) {
+			return nil
+		}
+		f := a.message(r, protocol.Stdin, "input_request", nil, packet.Part(0), nil)
+		a.addPrompt(f.Cursor, prompt{process: p, request: r, number: h.Prompt})
+	case "ready":
+		return p.setReady(packet.Part(0))
+	case "exit":
+		p.mu.Lock()
+		p.exiting = true
+		p.mu.Unlock()
+	case "restart":
+		a.log.Info("the session's code asks for a restart")
+		a.background.Go(func() {
+			if err := a.restart(context.Background()); err != nil {
+				a.log.Warn("restart", "error", err)
+			}
+		})
+	default:
+		a.log.Debug("packet of an unknown type from the runner", "type", h.Type)
+	}
+	return nil
+}
+
+func (p *process) setReady(raw []byte) error {
+	info := new(wire.Runner)
+	if err := json.Unmarshal(raw, info); err != nil {
+		return err
+	}
+	if p.isReady() {
+		return nil
+	}
+	info.PID = p.proc.PID() // as the host sees it
+	p.info = info
+	close(p.ready)
+	p.lang.set(p, nil)
+	return nil
+}
+
+// reply appends the reply to the running request.
+func (p *process) reply(h *runnerHead, packet *wire.Packet) {
+	a := p.lang.a
+	r := a.queue.current()
+	if r == nil || r.ID != h.ID || h.MsgType != replyType(r.MsgType) || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
+		a.log.Warn("a reply that nobody waits for is left out", "type", h.MsgType)
+		return
+	}
+	if r.replied.Swap(true) {
+		return
+	}
+	f := a.message(r, r.Origin.Channel, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
+	if r.execute == nil {
+		return
+	}
+	var status struct {
+		Status string `json:"status"`
+		Count  int    `json:"execution_count"`
+	}
+	if json.Unmarshal(packet.Part(0), &status) != nil {
+		return
+	}
+	a.queue.setCount(status.Count)
+	if status.Status == protocol.StatusError && r.execute.StopOnError && !r.execute.Silent && r.owner == wire.KernelOwner {
+		a.queue.fail(f.Cursor)
+	}
+}
+
+// stream appends text as stream messages of at most maxPiece bytes.
+func (a *Agent) stream(r *request, name string, text []byte) {
+	for len(text) > 0 {
+		n := cut(text, maxPiece)
+		a.message(r, protocol.IOPub, "stream", nil, protocol.AppendStreamContent(nil, name, text[:n]), nil)
+		text = text[n:]
+	}
+}
+
+// cut returns how many bytes of text, at most limit, make a piece that ends
+// neither within a character, nor between \r and \n, nor within an escape
+// sequence, as far as that can be had.
+func cut(text []byte, limit int) int {
+	if len(text) <= limit {
+		return len(text)
+	}
+	n := limit
+	for i := 0; i < utf8.UTFMax-1 && n > 1 && !utf8.RuneStart(text[n]); i++ {
+		n--
+	}
+	if e := escapeStart(text[:n]); e > 0 {
+		n = e
+	}
+	if n > 1 && text[n-1] == '\r' && text[n] == '\n' {
+		n--
+	}
+	return n
+}
+
+// escapeStart returns where an escape sequence begins that text ends within,
+// or 0.
+func escapeStart(text []byte) int {
+	const longest = 64
+	for i := len(text) - 1; i >= max(0, len(text)-longest); i-- {
+		if text[i] != 0x1b {
+			continue
+		}
+		for j, c := range text[i+1:] {
+			if j == 0 && c == '[' {
+				continue
+			}
+			if c >= 0x40 && c <= 0x7e {
+				return 0 // it is complete
+			}
+		}
+		return i
+	}
+	return 0
+}
+
+// validObject reports whether raw is a JSON object or empty.
+func validObject(raw []byte) bool {
+	if len(raw) == 0 {
+		return true
+	}
+	return raw[0] == '{' && json.Valid(raw)
+}
+
+func rest(p *wire.Packet, from int) [][]byte {
+	if len(p.Parts) <= from {
+		return nil
+	}
+	return p.Parts[from:]
+}
+
+// replyType returns the type of the reply to a request, "" when it has none.
+func replyType(msgType string) string {
+	const suffix = "_request"
+	if len(msgType) > len(suffix) && msgType[len(msgType)-len(suffix):] == suffix {
+		return msgType[:len(msgType)-len(suffix)] + "_reply"
+	}
+	return ""
+}

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// A prompt is an input_request that waits for its answer.
+type prompt struct {
+	process *process
+	request *request
+	number  uint64 // the runner's
+}
+
+func (a *Agent) addPrompt(c wire.Cursor, p prompt) {
+	a.mu.Lock()
+	a.prompts[c] = p
+	a.mu.Unlock()
+	a.touch()
+}
+
+// clearPrompts forgets the prompts of r, which is done.
+func (a *Agent) clearPrompts(r *request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c, p := range a.prompts {
+		if p.request == r {
+			delete(a.prompts, c)
+		}
+	}
+}
+
+// promptsUpto returns the prompts at or before c.
+func (a *Agent) promptsUpto(c wire.Cursor) []wire.Cursor {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []wire.Cursor
+	for p := range a.prompts {
+		if !c.Before(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// takeInput hands an answer to the runner. The first answer to a prompt counts.
+func (a *Agent) takeInput(packet *wire.Packet) error {
+	var h wire.InputReply
+	if err := json.Unmarshal(packet.Head, &h); err != nil {
+		return fmt.Errorf("input reply: %w", err)
+	}
+	if !validObject(packet.Part(0)) {
+		return nil
+	}
+	a.mu.Lock()
+	p, ok := a.prompts[h.Prompt]
+	delete(a.prompts, h.Prompt)
+	a.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	a.touch()
+	head := map[string]any{"type": "input_reply", "id": p.request.ID, "prompt": p.number}
+	if err := p.process.send(head, object(packet.Part(0))); err != nil {
+		a.log.Debug("the runner takes no answer", "error", err) // its death, which follows, says why
+	}
+	return nil
+}
+
+// sorted returns cursors in order, each once.
+func sorted(c []wire.Cursor) []wire.Cursor {
+	slices.SortFunc(c, func(x, y wire.Cursor) int {
+		switch {
+		case x.Before(y):
+			return -1
+		case y.Before(x):
+			return 1
+		}
+		return 0
+	})
+	return slices.Compact(c)
+}
