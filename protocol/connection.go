@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // SchemeHMACSHA256 is the signature scheme that connection files name by default.
@@ -61,17 +63,47 @@ func ReadConnectionFile(path string) (*ConnectionInfo, error) {
 }
 
 // ParseConnectionInfo decodes and checks the content of a connection file.
-// Absent transport, ip and signature_scheme get their usual values.
+// Absent and empty transport, ip and signature_scheme get their usual values;
+// an absent port is 0. Unknown fields are ignored, but a file that asks for
+// encryption, which there is not, is refused.
 func ParseConnectionInfo(b []byte) (*ConnectionInfo, error) {
-	info := &ConnectionInfo{Transport: "tcp", IP: "127.0.0.1", SignatureScheme: SchemeHMACSHA256}
-	if err := json.Unmarshal(b, info); err != nil {
+	var file struct {
+		ConnectionInfo
+		Curve string `json:"curve_publickey"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
 		return nil, err
 	}
-	if info.Transport != "tcp" && info.Transport != "ipc" {
+	if file.Curve != "" {
+		return nil, errors.New("it asks for CurveZMQ encryption, which is not supported")
+	}
+	info := &file.ConnectionInfo
+	if info.Transport == "" {
+		info.Transport = "tcp"
+	}
+	if info.SignatureScheme == "" {
+		info.SignatureScheme = SchemeHMACSHA256
+	}
+	switch info.Transport {
+	case "tcp":
+		if info.IP == "" {
+			info.IP = "127.0.0.1"
+		}
+	case "ipc":
+		if info.IP == "" {
+			return nil, errors.New("transport ipc needs the path of the sockets in ip")
+		}
+	default:
 		return nil, fmt.Errorf("transport %q is not supported: use tcp or ipc", info.Transport)
+	}
+	if _, err := info.Signer(); err != nil {
+		return nil, err
 	}
 	return info, nil
 }
+
+// Signer returns the signer for the key and scheme of c.
+func (c *ConnectionInfo) Signer() (*Signer, error) { return NewSigner(c.SignatureScheme, c.Key) }
 
 // Endpoint returns the address of the socket with the given port, in the form
 // that ZeroMQ uses: tcp://ip:port or ipc://path-port.
@@ -79,7 +111,22 @@ func (c *ConnectionInfo) Endpoint(p Port) string {
 	if c.Transport == "ipc" {
 		return fmt.Sprintf("ipc://%s-%d", c.IP, p)
 	}
-	return fmt.Sprintf("tcp://%s:%d", c.IP, p)
+	ip := c.IP
+	if strings.Contains(ip, ":") && !strings.HasPrefix(ip, "[") {
+		ip = "[" + ip + "]" // version 6
+	}
+	return fmt.Sprintf("tcp://%s:%d", ip, p)
+}
+
+// LogValue returns what of c may be logged: everything but the key.
+func (c *ConnectionInfo) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("transport", c.Transport), slog.String("ip", c.IP),
+		slog.Int("shell_port", int(c.ShellPort)), slog.Int("iopub_port", int(c.IOPubPort)),
+		slog.Int("stdin_port", int(c.StdinPort)), slog.Int("control_port", int(c.ControlPort)),
+		slog.Int("hb_port", int(c.HBPort)), slog.Bool("signed", c.Key != ""),
+		slog.String("signature_scheme", c.SignatureScheme),
+	)
 }
 
 // WriteConnectionFile writes info to path, readable by its owner only. An
@@ -87,17 +134,22 @@ func (c *ConnectionInfo) Endpoint(p Port) string {
 func WriteConnectionFile(path string, info *ConnectionInfo) error {
 	b, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
-		return err
+		return fmt.Errorf("write connection file: %w", err)
 	}
-	tmp := path + ".tmp" + strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return err
+	// CreateTemp makes files that only their owner may read.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write connection file: %w", err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		if rerr := os.Remove(tmp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-			return errors.Join(err, rerr)
-		}
-		return err
+	_, err = f.Write(append(b, '\n'))
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write connection file: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }
