@@ -80,12 +80,23 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
+// A list of processes is read one by one while they come and go: a process may
+// be listed below a parent that has gone before it could be, and one that
+// executes a program has no environment for a moment. So nothing is taken to be
+// left only when that was seen twice in a row, or more often while the list has
+// gaps; some lists always do.
+const (
+	looks       = 2
+	looksAtGaps = 5
+)
+
 // End kills what find picks out of all processes, again and again until it
 // picks nothing, and says how many processes it has killed. A zombie that find
 // picks is not killed but waited for to go. It gives up when ctx does or when
 // all that is left may not be killed.
 func End(ctx context.Context, find func(all []Info) []Info) (int, error) {
 	killed := make(map[Ident]bool)
+	nothing := 0
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		all, err := All()
 		if err != nil {
@@ -93,7 +104,13 @@ func End(ctx context.Context, find func(all []Info) []Info) (int, error) {
 		}
 		left := find(all)
 		if len(left) == 0 {
-			return len(killed), nil
+			nothing++
+			if nothing >= looksAtGaps || nothing >= looks && !hasGaps(all) {
+				return len(killed), nil
+			}
+			pause = firstPause
+		} else {
+			nothing = 0
 		}
 		denied := 0
 		for _, p := range left {
@@ -107,15 +124,27 @@ func End(ctx context.Context, find func(all []Info) []Info) (int, error) {
 				denied++
 			}
 		}
-		if denied == len(left) {
+		if denied > 0 && denied == len(left) {
 			return len(killed), fmt.Errorf("kill %s: %w", names(left), os.ErrPermission)
 		}
 		select {
 		case <-ctx.Done():
+			if nothing > 0 {
+				return len(killed), nil
+			}
 			return len(killed), fmt.Errorf("kill %s: still there: %w", names(left), context.Cause(ctx))
 		case <-time.After(pause):
 		}
 	}
+}
+
+// hasGaps says whether a process is listed whose parent is not.
+func hasGaps(all []Info) bool {
+	listed := make(map[int]bool, len(all))
+	for _, p := range all {
+		listed[p.PID] = true
+	}
+	return slices.ContainsFunc(all, func(p Info) bool { return p.PPID != 0 && !listed[p.PPID] })
 }
 
 // EndMarked ends all processes that were started with the marker of session

@@ -78,24 +78,23 @@ func (b *box) find(all []proc.Info, only *process) []proc.Info {
 		if p.PPID != self {
 			return false
 		}
-		number := 0
-		if command, ok := b.commands[p.PID]; ok {
-			number = command.number
-		} else {
-			number = b.orphan(p)
-		}
+		number := b.owner(p)
 		return number > 0 && (only == nil || number == only.number)
 	})
 }
 
-// orphan returns the number of the command that has left p, a child of this
-// process that is no command itself, or 0. It remembers what it has found.
-func (b *box) orphan(p proc.Info) int {
+// owner returns the number of the command that p, a child of this process, is
+// or that has left it, or 0. It remembers what it has found. A command may have
+// ended since p was looked at.
+func (b *box) owner(p proc.Info) int {
+	if number := b.known[p.Ident()]; number > 0 {
+		return number
+	}
 	if number := b.sessions[p.SID]; number > 0 && p.PID != p.SID {
 		return number
 	}
-	if number := b.strays[p.Ident()]; number > 0 || p.Zombie {
-		return number
+	if p.Zombie {
+		return 0
 	}
 	if id, _ := proc.Getenv(p.PID, proc.Marker); id != b.id {
 		return 0
@@ -105,7 +104,7 @@ func (b *box) orphan(p proc.Info) int {
 	if err != nil || number < 1 || number > b.numbers {
 		return 0
 	}
-	b.strays[p.Ident()] = number
+	b.known[p.Ident()] = number
 	return number
 }
 
@@ -141,7 +140,7 @@ func (b *box) collect(p proc.Info) bool {
 	if pid, err := unix.Wait4(p.PID, nil, unix.WNOHANG, &usage); err == nil && pid == p.PID {
 		b.spent += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}
-	delete(b.strays, p.Ident())
+	delete(b.known, p.Ident())
 	return true
 }
 
@@ -175,7 +174,7 @@ func (b *box) collectOrphans() {
 		}
 		b.mu.Lock()
 		_, command := b.commands[pid]
-		ours := !command && b.orphan(p) > 0
+		ours := !command && b.owner(p) > 0
 		b.mu.Unlock()
 		if ours {
 			b.collect(p)

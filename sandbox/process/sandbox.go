@@ -37,10 +37,10 @@ type box struct {
 
 	mu       sync.Mutex
 	numbers  int
-	commands map[int]*process // by pid, running
-	sessions map[int]int      // session id (pid of a command) -> number of the command
-	strays   map[proc.Ident]int
-	spent    time.Duration // processor time of commands that have ended
+	commands map[int]*process   // by pid, running
+	sessions map[int]int        // session id (pid of a command) -> number of the command
+	known    map[proc.Ident]int // commands and orphans seen -> number of the command
+	spent    time.Duration      // processor time of commands that have ended
 }
 
 // A start is the wish for a process, for the thread that starts them.
@@ -66,7 +66,7 @@ func open(spec sandbox.SandboxSpec) (sandbox.Sandbox, error) {
 		stop:     make(chan struct{}),
 		commands: make(map[int]*process),
 		sessions: make(map[int]int),
-		strays:   make(map[proc.Ident]int),
+		known:    make(map[proc.Ident]int),
 	}
 	b.close = sync.OnceValue(b.end)
 	b.workers.Go(b.starter)
@@ -173,6 +173,9 @@ func (b *box) startProcess(s start) (*process, error) {
 	p := &process{box: b, pid: handle.Pid, number: number, done: make(chan struct{})}
 	b.commands[p.pid] = p
 	b.sessions[p.pid] = number
+	if began, err := proc.StartTime(p.pid); err == nil {
+		b.known[proc.Ident{PID: p.pid, Start: began}] = number
+	}
 	b.waits.Go(func() { p.wait(handle) })
 	return p, nil
 }

@@ -253,7 +253,7 @@ func testDefaultSignals(t *testing.T, b *bench) {
 func testGroupSignal(t *testing.T, b *bench) {
 	r, w := pipe(t)
 	cmd := script(`trap 'echo parent; wait; exit 3' TERM
-(trap 'echo child; exit 0' TERM; echo ready; while :; do sleep 5; done) &
+(trap 'echo child; exit 0' TERM; echo ready; while :; do sleep 0.05; done) &
 wait`)
 	cmd.Stdout = w
 	p := b.start(t, cmd)
