@@ -18,7 +18,10 @@ import (
 // less than its struct has room for; other systems take less and say so.
 const maxSocketPath = 107
 
-var errInUse = errors.New("another process is listening there: stop it, or choose another port (0 means any that is free)")
+var (
+	errInUse     = errors.New("another process is listening there: stop it, or choose another port (0 means any that is free)")
+	errNotSocket = errors.New("a file that is not a socket is there: remove it or choose another path")
+)
 
 // address returns what package net calls the address of a socket.
 func address(info *protocol.ConnectionInfo, port protocol.Port) (network, addr string, err error) {
@@ -72,7 +75,7 @@ func bindFreePath(info *protocol.ConnectionInfo, port *protocol.Port) (net.Liste
 			return nil, err
 		}
 		l, err := bindPath(path)
-		if errors.Is(err, errInUse) {
+		if errors.Is(err, errInUse) || errors.Is(err, errNotSocket) {
 			continue
 		}
 		if err == nil {
@@ -114,7 +117,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if st.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s exists and is not a socket: remove it or choose another path", path)
+		return errNotSocket
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

@@ -3,6 +3,7 @@ package zmq
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/gokernel/gokernel/protocol"
 )
@@ -39,4 +40,16 @@ func (c *codec) decode(frames [][]byte, ch protocol.Channel) (*protocol.Message,
 		return nil, err
 	}
 	return m, nil
+}
+
+// drops counts the messages of one peer that were not valid. It is used by the
+// goroutine that reads from the peer.
+type drops struct{ n int }
+
+// log says why a message is dropped, less and less often.
+func (d *drops) log(l *slog.Logger, err error) {
+	d.n++
+	if d.n&(d.n-1) == 0 {
+		l.Warn("message dropped", "reason", err, "dropped_from_peer", d.n)
+	}
 }

@@ -84,22 +84,34 @@ func (c *Conn) listen() error {
 		{"iopub", &c.info.IOPubPort, zmq4.XPub, c.iopub},
 		{"hb", &c.info.HBPort, zmq4.Router, echo{}},
 	}
-	listeners := make([]net.Listener, 0, len(sockets))
-	for _, s := range sockets {
-		l, err := bind(&c.info, s.port)
-		if err != nil {
-			err = fmt.Errorf("%s socket at %s: %w", s.name, c.info.Endpoint(*s.port), err)
-			for _, l := range listeners {
-				err = errors.Join(err, l.Close())
+	listeners := make([]net.Listener, len(sockets))
+	for _, given := range []bool{true, false} { // a free port must not be one that is given
+		for i, s := range sockets {
+			if (*s.port != 0) != given || listeners[i] != nil {
+				continue
 			}
-			return err
+			l, err := bind(&c.info, s.port)
+			if err != nil {
+				err = fmt.Errorf("%s socket at %s: %w", s.name, c.info.Endpoint(*s.port), err)
+				return errors.Join(err, closeAll(listeners))
+			}
+			listeners[i] = l
 		}
-		listeners = append(listeners, l)
 	}
 	for i, s := range sockets {
 		c.acceptors = append(c.acceptors, newAcceptor(&c.cfg, s.name, s.typ, s.handler, listeners[i]))
 	}
 	return nil
+}
+
+func closeAll(ls []net.Listener) error {
+	var errs []error
+	for _, l := range ls {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Info returns where c listens, with the real ports, in a copy.

@@ -95,6 +95,14 @@ func (o *Options) config() config {
 	}
 }
 
+func (o *DialOptions) config() config {
+	return (&Options{
+		Logger: o.Logger, Session: o.Session, Username: or(o.Username, "gokernel"),
+		Linger: o.Linger, Handshake: o.Handshake, WriteStall: o.WriteStall,
+		MaxMessage: o.MaxMessage, QueueBytes: o.QueueBytes,
+	}).config()
+}
+
 // or returns v, or def if v is the zero value.
 func or[T comparable](v, def T) T {
 	var zero T

@@ -29,12 +29,13 @@ const (
 // A handler is what a socket does with its peers. The goroutine that reads from
 // a peer calls, in this order, arrived, message any number of times, and gone. An
 // error ends the connection. The goroutine that writes calls drained, without
-// locks held, when queued bytes have been written, perhaps before arrived.
+// locks held, when queued bytes have been written, perhaps before arrived. What no
+// attempt was made to write goes to gone.
 type handler interface {
 	arrived(p *peer) error
 	message(p *peer, frames [][]byte) error
 	drained(p *peer)
-	gone(p *peer)
+	gone(p *peer, unsent []item)
 }
 
 // A delivery follows one message to the sockets of several peers.
@@ -162,10 +163,11 @@ func (p *peer) serve(h handler) error {
 	writer.Wait()
 	p.mu.Lock()
 	p.finished = true
-	left := settled(p.queue, nil)
+	unsent := p.queue
+	left := settled(unsent, nil)
 	p.queue, p.queued = nil, 0
 	p.mu.Unlock()
-	h.gone(p)
+	h.gone(p, unsent)
 	settleAll(left, false)
 	if killed || err == io.EOF {
 		return nil
@@ -226,6 +228,17 @@ func (p *peer) push(it item) bool {
 	p.queued += it.size
 	p.signal()
 	return true
+}
+
+// preload queues items whatever the bound: they were accepted before.
+func (p *peer) preload(items []item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, it := range items {
+		p.queued += it.size
+	}
+	p.queue = append(p.queue, items...)
+	p.signal()
 }
 
 // signal wakes the writer.

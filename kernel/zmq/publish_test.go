@@ -240,7 +240,7 @@ func TestWrittenWhenSubscriberGoes(t *testing.T) {
 // One subscriber that reads gets everything in order while another is stuck;
 // the stuck one is cut off after the grace period.
 func TestStuckSubscriberHoldsNobodyBack(t *testing.T) {
-	const messages, bound = 20_000, 4 << 20
+	const messages, bound = 8_000, 2 << 20
 	c := listen(t, &Options{Linger: -1, QueueBytes: bound, Grace: 300 * time.Millisecond})
 	stuck := connectSub(t, c)
 	well := connectSub(t, c)

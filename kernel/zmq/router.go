@@ -26,13 +26,13 @@ type router struct {
 
 	mu      sync.Mutex
 	peers   map[string]*peer
-	dropped map[*peer]int // messages of a peer that were not valid
+	dropped map[*peer]*drops
 }
 
 func newRouter(ch protocol.Channel, c *codec, log *slog.Logger, ev *events, closing <-chan struct{}) *router {
 	return &router{
 		channel: ch, codec: c, log: log.With("channel", string(ch)), events: ev, closing: closing,
-		in: make(chan *protocol.Message, inboundQueue), peers: map[string]*peer{}, dropped: map[*peer]int{},
+		in: make(chan *protocol.Message, inboundQueue), peers: map[string]*peer{}, dropped: map[*peer]*drops{},
 	}
 }
 
@@ -40,6 +40,7 @@ func (r *router) arrived(p *peer) error {
 	r.mu.Lock()
 	old := r.peers[p.id]
 	r.peers[p.id] = p
+	r.dropped[p] = &drops{}
 	r.mu.Unlock()
 	if old != nil {
 		old.kill()
@@ -52,7 +53,7 @@ func (r *router) arrived(p *peer) error {
 
 func (r *router) drained(*peer) {}
 
-func (r *router) gone(p *peer) {
+func (r *router) gone(p *peer, _ []item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.peers[p.id] == p {
@@ -66,7 +67,10 @@ func (r *router) message(p *peer, frames [][]byte) error {
 	addressed = append(append(addressed, []byte(p.id)), frames...)
 	m, err := r.codec.decode(addressed, r.channel)
 	if err != nil {
-		r.drop(p, err)
+		r.mu.Lock()
+		d := r.dropped[p]
+		r.mu.Unlock()
+		d.log(r.log, err)
 		return nil
 	}
 	select {
@@ -75,17 +79,6 @@ func (r *router) message(p *peer, frames [][]byte) error {
 	case <-p.dead:
 	}
 	return nil
-}
-
-// drop logs what was wrong with a message, less and less often for one peer.
-func (r *router) drop(p *peer, err error) {
-	r.mu.Lock()
-	r.dropped[p]++
-	n := r.dropped[p]
-	r.mu.Unlock()
-	if n&(n-1) == 0 {
-		r.log.Warn("message dropped", "reason", err, "dropped_from_peer", n)
-	}
 }
 
 // send queues m for the peer that it is addressed to.
@@ -121,7 +114,7 @@ type echo struct{}
 
 func (echo) arrived(*peer) error { return nil }
 func (echo) drained(*peer)       {}
-func (echo) gone(*peer)          {}
+func (echo) gone(*peer, []item)  {}
 func (echo) message(p *peer, frames [][]byte) error {
 	if !p.push(newItem(frames)) {
 		return errOverflow

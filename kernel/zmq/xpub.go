@@ -70,7 +70,7 @@ func (x *xpub) arrived(p *peer) error {
 	return nil
 }
 
-func (x *xpub) gone(p *peer) {
+func (x *xpub) gone(p *peer, _ []item) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.subs, p)
