@@ -1,6 +1,12 @@
 // Package protocol defines the messages of the Jupyter messaging protocol,
 // version 5.5, and their encodings for ZeroMQ and for websockets. It is pure
-// data: it does no I/O and starts no goroutines.
+// data: beside reading and writing connection files it does no I/O, and it
+// starts no goroutines.
+//
+// A message that comes in is decoded by [DecodeFrames], [DecodeWebsocketJSON] or
+// [DecodeWebsocketV1], checked by [Validate] if it is a request, and its content
+// typed by [Message.Decode]. One that goes out is made by [New] and encoded by
+// [EncodeFrames], [AppendWebsocketJSON] or [AppendWebsocketV1].
 package protocol
 
 import (
