@@ -117,8 +117,10 @@ func (a *acceptor) serve(c net.Conn) {
 		p.kill()
 		return
 	}
-	if err := p.serve(a.handler); err != nil {
-		a.log.Warn("connection ended", "error", err)
+	if err := p.serve(a.handler); misbehaved(err) {
+		a.log.Warn("peer cut off", "reason", err)
+	} else if err != nil {
+		a.log.Debug("connection ended", "error", err)
 	}
 	a.mu.Lock()
 	delete(a.peers, p)

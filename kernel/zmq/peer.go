@@ -313,6 +313,17 @@ func (p *peer) finish() {
 	p.mu.Unlock()
 }
 
+// misbehaved reports whether err is what a peer did wrong, and not one of the
+// ways in which connections end.
+func misbehaved(err error) bool {
+	for _, e := range []error{errTooBig, errProtocol, errOverflow, errPings, errPeer, errTopics} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil
