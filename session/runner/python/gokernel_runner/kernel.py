@@ -2,7 +2,9 @@
 
 import contextvars
 import datetime
+import os
 import sys
+import time
 import types
 from typing import Any, Callable, Dict, List, Optional
 
@@ -68,7 +70,7 @@ class Kernel:
         self.shell = shells.choose(self, init)
         self._loop()
         self.output.packet({"type": "ready"}, self.shell.info())
-        self.output.start_pump()
+        self.output.start_pump(self._gone)
         self.interrupts.install()
         self.loop.call_soon(self._readable)
         while not self._ended:
@@ -114,6 +116,14 @@ class Kernel:
     def _stop(self) -> None:
         self._ended = True
         self.loop.stop()
+
+    def _gone(self) -> None:
+        """On the pump's thread: the agent has closed the channel. The process ends
+        now, unless it is about to end by itself."""
+        if not self._busy:
+            time.sleep(1)
+        if not self.channel.shut:
+            os._exit(0)
 
     # Requests
 
@@ -184,7 +194,9 @@ class Kernel:
             )
             if self._early:
                 self._show_early(request)
-        expressions = content.get("user_expressions") or _NOTHING
+        expressions = content.get("user_expressions")
+        if not isinstance(expressions, dict):
+            expressions = _NOTHING
         finish = lambda outcome: self._executed(request, outcome, expressions, started)
         outcome = self.shell.run(request, code, silent, store)
         if isinstance(outcome, Outcome):

@@ -247,16 +247,21 @@ class Output:
             except OSError:
                 pass
 
-    def start_pump(self) -> None:
+    def start_pump(self, gone: Callable[[], None]) -> None:
         """Start the thread that sends text in time and what comes through the
-        pipes. It ends with the process."""
-        thread = threading.Thread(target=self._pump, name="gokernel-output", daemon=True)
+        pipes, and calls gone when the agent has hung up. It ends with the process."""
+        thread = threading.Thread(
+            target=self._pump, args=(gone,), name="gokernel-output", daemon=True
+        )
         thread.start()
 
-    def _pump(self) -> None:
-        wait = self._pipes.waiter(self._wake_r)
+    def _pump(self, gone: Callable[[], None]) -> None:
+        wait = self._pipes.waiter(self._wake_r, self._fd)
         while not self.closed:
-            woken = wait(None)
+            woken, hangup = wait(None)
+            if hangup:
+                gone()
+                return
             if woken:
                 try:
                     os.read(self._wake_r, 64)

@@ -88,10 +88,13 @@ class Packet:
         self.parts = parts
 
     def json(self, i: int) -> Dict[str, Any]:
-        """Return part i as a dict; {} if it is missing, empty or no object."""
-        if i >= len(self.parts) or not len(self.parts[i]):
+        """Return part i as a dict; {} if it is missing or no JSON object."""
+        if i >= len(self.parts):
             return {}
-        value = loads(bytes(self.parts[i]))
+        try:
+            value = loads(bytes(self.parts[i]))
+        except ValueError:
+            return {}
         return value if isinstance(value, dict) else {}
 
 

@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import select
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import request as requests
 
@@ -134,20 +134,24 @@ class Pipes:
         """Stop looking: the code has closed the descriptor and nobody else has it."""
         self._poll.unregister(pipe.fd)
 
-    def waiter(self, wake: int) -> Callable[[Optional[float]], bool]:
-        """Return a function that waits for text, and tells if wake is readable."""
+    def waiter(self, wake: int, channel: int) -> Callable[[Optional[float]], Tuple[bool, bool]]:
+        """Return a function that waits for text, and tells if wake is readable and if
+        the other end of channel is closed."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
+        poll.register(channel, 0)
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
 
-        def wait(timeout: Optional[float]) -> bool:
-            woken = False
+        def wait(timeout: Optional[float]) -> Tuple[bool, bool]:
+            woken = hangup = False
             for fd, events in poll.poll(timeout):
                 if fd == wake:
                     woken = True
+                elif fd == channel:
+                    hangup = True
                 elif not events & select.POLLIN:
                     poll.unregister(fd)
-            return woken
+            return woken, hangup
 
         return wait
