@@ -195,6 +195,7 @@ func (a *Agent) restart(ctx context.Context) error {
 		return nil
 	}
 	p.end(ctx, "restart")
+	a.queue.fail(wire.Cursor{}) // what is sent from now on knows of the restart
 	return context.Cause(ctx)
 }
 

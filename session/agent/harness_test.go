@@ -348,3 +348,27 @@ func equal(t *testing.T, got []string, want ...string) {
 		t.Errorf("transcript:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// pump reads until the request with this id has been accepted.
+func (p *peer) pump(id string) {
+	p.t.Helper()
+	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+	for !p.acc[id] {
+		if err := p.read(); err != nil {
+			p.t.Fatalf("waiting for %s to be accepted: %v", id, err)
+		}
+	}
+}
+
+// pumpCall returns when the agent has handled what p has sent so far: it sends
+// a request that is known already and waits until that is accepted again.
+func (p *peer) pumpCall() {
+	p.t.Helper()
+	for id := range p.acc {
+		delete(p.acc, id)
+		p.execute(id)
+		p.pump(id)
+		return
+	}
+	p.t.Fatal("no request has been accepted yet")
+}

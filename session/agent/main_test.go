@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runnerVariable) != "" {
 		os.Exit(scriptedRunner())
 	}
+	if arg := os.Getenv(agentVariable); arg != "" {
+		os.Exit(childAgent(arg))
+	}
 	goleak.VerifyTestMain(m)
 }
 

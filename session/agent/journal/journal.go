@@ -100,9 +100,10 @@ type Journal struct {
 	marks   markers
 	heads   headList
 	buf     []byte
-	failed  time.Time // when writing failed last; zero while it works
-	pending error     // to be told to OnError
-	dirty   bool      // the manifest on disk is not the newest
+	failed  time.Time  // when writing failed last; zero while it works
+	pending error      // to be told to OnError
+	gone    []*segment // cut, and to be removed once the manifest says so
+	dirty   bool       // the manifest on disk is not the newest
 	closed  bool
 
 	// mu guards what readers see. It is held only for moments.

@@ -100,15 +100,15 @@ func (m *marker) with(key markerKey, f *wire.Frame, size int64, full bool) *mark
 	return c
 }
 
-// add makes m, the older one, a part of c.
-func (c *marker) add(m *marker) *marker {
-	sum := *c
-	sum.Frames += m.Frames
-	sum.Bytes += m.Bytes
-	sum.Full = sum.Full || m.Full
-	if c.Types != nil || m.Types != nil {
-		sum.Types = make(map[string]int, len(c.Types)+len(m.Types))
-		for _, types := range []map[string]int{c.Types, m.Types} {
+// plus returns m that stands for what an older one stands for, too.
+func (m *marker) plus(older *marker) *marker {
+	sum := *m
+	sum.Frames += older.Frames
+	sum.Bytes += older.Bytes
+	sum.Full = sum.Full || older.Full
+	if m.Types != nil || older.Types != nil {
+		sum.Types = make(map[string]int, len(m.Types)+len(older.Types))
+		for _, types := range []map[string]int{m.Types, older.Types} {
 			for name, n := range types {
 				sum.Types[name] += n
 			}
@@ -175,7 +175,7 @@ func (ms *markers) fold() {
 		g := group{m.Class, m.Owner, m.Name}
 		delete(ms.byKey, m.markerKey)
 		if old := newest[g]; old != nil {
-			m = m.add(old)
+			m = m.plus(old)
 		}
 		newest[g] = m
 	}

@@ -30,7 +30,11 @@ type manifest struct {
 
 // writeManifest writes the manifest of what readers see.
 func (j *Journal) writeManifest() bool {
-	return j.writeManifestOf(&cutting{class: classStream, list: j.lists[classStream]}, j.markers)
+	if !j.writeManifestOf(&cutting{class: classStream, list: j.lists[classStream]}, j.markers) {
+		return false
+	}
+	j.removeGone()
+	return true
 }
 
 // writeManifestOf writes the manifest of what readers will see after t.

@@ -102,7 +102,7 @@ func (j *Journal) oldest(t *cutting) int {
 			raw = i
 		}
 	}
-	if kept > j.budget(t.class)/4 {
+	if kept > j.budget(t.class)/4 && t.list[0] != t.heads.seg {
 		return 0 // files of heads stand first
 	}
 	if raw >= 0 && t.list[raw] != j.logs[t.class].seg {
@@ -123,7 +123,7 @@ func (j *Journal) cutSegment(t *cutting, s *segment) {
 		return
 	}
 	defer s.release()
-	sc := newScanner(f, s.mark, segmentHeader, s.size)
+	sc := newScanner(f, s.mark, segmentHeader, t.size(s))
 	for {
 		var rec record
 		if err := sc.next(&rec); err != nil {
@@ -220,11 +220,12 @@ func (j *Journal) openHeads(t *cutting) bool {
 	return true
 }
 
-// publish makes a cutting what readers see, and removes files.
+// publish makes a cutting what readers see, and removes files, unless what was
+// cut cannot be written down now.
 func (j *Journal) publish(t *cutting) {
 	marks := j.marks.list()
 	j.dirty = true
-	j.writeManifestOf(t, marks)
+	ok := j.writeManifestOf(t, marks)
 	j.mu.Lock()
 	j.lists[t.class] = t.list
 	j.markers = marks
@@ -236,7 +237,16 @@ func (j *Journal) publish(t *cutting) {
 	}
 	j.count(t.class, t.used-j.used[t.class])
 	j.mu.Unlock()
-	for _, s := range t.gone {
+	j.gone = append(j.gone, t.gone...)
+	if ok {
+		j.removeGone()
+	}
+}
+
+// removeGone removes the files that the manifest on disk says are cut.
+func (j *Journal) removeGone() {
+	for _, s := range j.gone {
 		s.remove()
 	}
+	j.gone = nil
 }
