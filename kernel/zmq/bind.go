@@ -123,7 +123,7 @@ func removeStale(path string) error {
 	if err == nil {
 		return errors.Join(errInUse, c.Close())
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	if !isRefused(err) {
 		return fmt.Errorf("%w (%w)", errInUse, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -173,7 +173,7 @@ func TestListenErrors(t *testing.T) {
 		{"no path", with(func(i *protocol.ConnectionInfo) { i.Transport, i.IP = "ipc", "" }), []string{"needs a path"}},
 		{"long path", with(func(i *protocol.ConnectionInfo) { i.Transport, i.IP = "ipc", strings.Repeat("x", 200) }), []string{"shorter directory"}},
 		{"a file is there", with(func(i *protocol.ConnectionInfo) { i.Transport, i.IP, i.IOPubPort = "ipc", file, 3 }), []string{"iopub", file + "-3", "not a socket"}},
-		{"no directory", with(func(i *protocol.ConnectionInfo) { i.Transport, i.IP = "ipc", file + "/none/k" }), []string{"shell"}},
+		{"no directory", with(func(i *protocol.ConnectionInfo) { i.Transport, i.IP = "ipc", file+"/none/k" }), []string{"shell"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

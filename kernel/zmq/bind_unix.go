@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+func isInUse(err error) bool   { return errors.Is(err, syscall.EADDRINUSE) }
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // restrict makes the socket file its owner's from the moment that it exists,
 // on systems where the file inherits the mode of the descriptor. Elsewhere the

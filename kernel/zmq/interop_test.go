@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,21 @@ func echoKernel(t *testing.T, c *Conn) {
 	})
 }
 
+// runCheck runs one check of testdata/interop.py against c.
+func runCheck(t *testing.T, python, check string, c *Conn) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "connection.json")
+	if err := protocol.WriteConnectionFile(file, c.Info()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, filepath.Join("testdata", "interop.py"), check, file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", check, err, out)
+	}
+}
+
 // The clients that matter are libzmq's.
 func TestPythonClients(t *testing.T) {
 	python := findPython(t, "zmq", "jupyter_client")
@@ -88,18 +104,34 @@ func TestPythonClients(t *testing.T) {
 		t.Run(check, func(t *testing.T) {
 			c := listen(t, nil)
 			echoKernel(t, c)
-			file := filepath.Join(t.TempDir(), "connection.json")
-			if err := protocol.WriteConnectionFile(file, c.Info()); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, python, filepath.Join("testdata", "interop.py"), check, file)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", check, err, out)
-			}
+			runCheck(t, python, check, c)
 		})
 	}
+	t.Run("ipc", func(t *testing.T) {
+		c, err := Listen(ipcInfo(t), &Options{Linger: -1, Logger: testLogger(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		echoKernel(t, c)
+		runCheck(t, python, "blocking_client", c)
+		runCheck(t, python, "many", c)
+	})
+	t.Run("close", func(t *testing.T) {
+		c := listen(t, &Options{})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			for i := range 3000 {
+				if err := c.Publish(context.Background(), stream(t, strconv.Itoa(i)), nil); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		runCheck(t, python, "close", c)
+	})
 }
 
 // The client's end with the kernel that everybody knows.

@@ -26,8 +26,8 @@ const (
 	readBuffer    = 16 << 10 // bytes read at once
 	writeBuffer   = 64 << 10 // bytes gathered before they are written
 	writeChunk    = 256 << 10
-	smallFrame    = 1 << 10  // frames up to here share memory with their neighbours
-	firstPiece    = 64 << 10 // bytes taken for a large frame before any has come
+	smallFrame    = 1 << 10   // frames up to here share memory with their neighbours
+	firstPiece    = 256 << 10 // bytes taken for a large frame before any has come
 )
 
 // What a peer can do wrong on the wire. Each ends its connection.

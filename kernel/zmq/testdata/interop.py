@@ -109,4 +109,12 @@ def takeover():
         assert receive(s)[1]["parent_header"]["msg_id"] == mine
 
 
-{f.__name__: f for f in (blocking_client, welcome, heartbeats, large, many, takeover)}[sys.argv[1]]()
+def close():
+    s = connect(zmq.SUB, "iopub", RCVHWM=0)
+    assert receive(s)[1]["msg_type"] == "iopub_welcome"
+    for i in range(3000):
+        m = receive(s)[1]
+        assert m["content"]["text"] == str(i), (i, m)
+
+
+{f.__name__: f for f in (blocking_client, welcome, heartbeats, large, many, takeover, close)}[sys.argv[1]]()
