@@ -6,6 +6,7 @@ KERNEL_NAME     the kernel to test; python3 (ipykernel) by default
 GOKERNEL        the gokernel binary; tests of what only gokernel does are skipped without
 JUPYTER_PATH    where the kernelspec is found, unless it is installed
 XDG_STATE_HOME  where gokernel keeps its state; must be a directory of this test run
+KERNEL_LOG      a file to which goes what kernels say on their stdout and stderr
 CI              when "true", a missing peer is a failure
 """
 
@@ -30,6 +31,7 @@ GOKERNEL = os.environ.get("GOKERNEL", "")
 IS_GOKERNEL = KERNEL_NAME.startswith("gokernel")
 # The kernel has no IPython: no magics, no rich display of its own.
 IS_PLAIN = KERNEL_NAME.endswith("-plain")
+KERNEL_LOG = os.environ.get("KERNEL_LOG", os.devnull)
 TIMEOUT = 60.0
 
 
@@ -293,7 +295,8 @@ class Kernel:
             kernel_name=name, cache_ports=False,
             shell_port=shell, iopub_port=iopub, stdin_port=stdin, hb_port=hb, control_port=control,
         )
-        self.manager.start_kernel(**kw)
+        with open(KERNEL_LOG, "ab") as log:
+            self.manager.start_kernel(stdout=log, stderr=log, **kw)
         self.clients = []
 
     @property
@@ -370,5 +373,5 @@ def eventually(condition, what, timeout=20.0):
         if value:
             return value
         if time.monotonic() > end:
-            raise Timeout("%s: not within %g s" % (what, timeout))
+            raise Timeout("%s: not within %g s" % (what() if callable(what) else what, timeout))
         time.sleep(0.05)  # nothing tells of it: look again
