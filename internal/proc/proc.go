@@ -22,8 +22,8 @@ const Marker = "GOKERNEL_SESSION"
 // An Info says what the system knows of a process at one moment.
 type Info struct {
 	PID, PPID, PGID, SID int
-	// Zombie says that the process has ended but that its parent has not asked
-	// how yet.
+	// Zombie says that the process has ended, with all its threads, but that its
+	// parent has not asked how yet.
 	Zombie bool
 	// Start tells processes apart that have had the same id. Its unit is the
 	// system's own; see [StartTime].

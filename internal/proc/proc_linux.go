@@ -66,6 +66,7 @@ const (
 	fieldSystemTime = 15 - 3
 	fieldChildUser  = 16 - 3
 	fieldChildSys   = 17 - 3
+	fieldThreads    = 20 - 3
 	fieldStart      = 22 - 3
 	fieldRSS        = 24 - 3
 )
@@ -87,7 +88,7 @@ func parseStat(stat []byte) (Info, error) {
 		PPID:   int(r.field(fieldPPID)),
 		PGID:   int(r.field(fieldPGID)),
 		SID:    int(r.field(fieldSID)),
-		Zombie: string(fields[fieldState]) == "Z" || string(fields[fieldState]) == "X",
+		Zombie: (string(fields[fieldState]) == "Z" || string(fields[fieldState]) == "X") && r.field(fieldThreads) <= 1,
 		Start:  uint64(r.field(fieldStart)),
 		Memory: uint64(max(r.field(fieldRSS), 0)) * uint64(os.Getpagesize()),
 		Name:   string(stat[open+1 : end]),
