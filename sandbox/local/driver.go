@@ -164,7 +164,7 @@ func (d *Driver) spawn(ctx context.Context, spec sandbox.Spec) error {
 	})
 	defer stop()
 
-	_, writeErr := specW.Write(text)
+	_, _ = specW.Write(text) // who does not read it gives no answer
 	specW.Close()
 	answer, readErr := io.ReadAll(io.LimitReader(readyR, maxAnswer))
 	if ctx.Err() != nil {
@@ -180,7 +180,7 @@ func (d *Driver) spawn(ctx context.Context, spec sandbox.Spec) error {
 	case len(answer) > 0:
 		return errors.New(string(answer))
 	}
-	return fmt.Errorf("%s ended without saying why: %w", cmd.Args[0], cmp.Or(waitErr, writeErr, readErr, errNoAnswer))
+	return fmt.Errorf("%s ended without saying why: %w", cmd.Args[0], cmp.Or(waitErr, readErr, errNoAnswer))
 }
 
 var errNoAnswer = errors.New("it may not be a gokernel program")

@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "creator" {
 		os.Exit(create(os.Args[2], os.Args[3]))
 	}
+	// With the race detector every process sleeps for a second when it ends.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
