@@ -2,14 +2,13 @@ package kernel
 
 import (
 	"context"
-	"errors"
 
 	"github.com/gokernel/gokernel/session/wire"
 )
 
 // ErrFenced is returned by a Session when a newer kernel has taken it over.
 // This kernel stays up, answers kernel_info and refuses the rest.
-var ErrFenced = errors.New("another kernel has taken over this session")
+var ErrFenced = wire.ErrFenced
 
 // A Session is what a kernel needs of the session behind it: the kernel's
 // attachment to an agent, which re-dials and replays by itself. All methods

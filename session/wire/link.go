@@ -2,10 +2,15 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
 )
+
+// ErrFenced is wrapped by errors of a kernel's link to a session that a newer
+// kernel has taken over.
+var ErrFenced = errors.New("another kernel has taken over this session")
 
 // Version is the version of the link between fronts and agents. Changes only
 // add; both sides name theirs in hello and use the lower.

@@ -1,0 +1,326 @@
+// Package session is the Session API: sessions that hold the state of running
+// code, each in a process of its own, the agent, that outlives whoever opened
+// it. A [Manager] opens, finds, lists and closes them; an [Attachment] is one
+// front's link to one of them.
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gokernel/gokernel/sandbox"
+	"github.com/gokernel/gokernel/session/wire"
+)
+
+// An Info says what a session is and how it is, measured when it is asked for.
+type Info = wire.Info
+
+// Options of a Manager. The zero value is useful.
+type Options struct {
+	// StateDir is where sessions live; empty means StateDir().
+	StateDir string
+	// Driver starts agents. It must not be nil.
+	Driver sandbox.Driver
+	// Agent is the program that is the agent; empty leaves it to the driver.
+	Agent string
+	// Logger takes what happens; nil means nowhere.
+	Logger *slog.Logger
+}
+
+// A Manager opens, finds, lists and closes sessions. Several, in several
+// processes, may work on one state directory at once. All methods are safe for
+// concurrent use.
+type Manager struct {
+	dir    string
+	store  *Store
+	driver sandbox.Driver
+	agent  string
+	log    *slog.Logger
+}
+
+// NewManager returns a manager for the sessions of opts.StateDir, which is
+// made if it is not there. Close it when it is no longer needed; sessions live
+// on.
+func NewManager(opts Options) (*Manager, error) {
+	if opts.Driver == nil {
+		return nil, errors.New("session manager: no driver is given")
+	}
+	dir := opts.StateDir
+	if dir == "" {
+		var err error
+		if dir, err = StateDir(); err != nil {
+			return nil, err
+		}
+	}
+	store, err := OpenStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{dir: dir, store: store, driver: opts.Driver, agent: opts.Agent, log: opts.Logger}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	return m, nil
+}
+
+// Close closes the manager. Sessions and attachments of its sessions go on,
+// but an agent that dies is no longer started again.
+func (m *Manager) Close() error { return m.store.Close() }
+
+// An OpenRequest says what session to open.
+type OpenRequest struct {
+	// Session is the id or the name of a session. Empty means a new one.
+	Session string
+	// Create makes a session with the name Session when there is none.
+	Create bool
+
+	// The fields below are of a session that is made.
+
+	// Kept makes it stand by itself, under a lease; otherwise it is owned by
+	// whoever opens it and ends soon after its owner.
+	Kept bool
+	// Lease is how long a kept session may be idle; 0 means 24 hours.
+	Lease       time.Duration
+	Language    string // such as "python"
+	Interpreter string // path of the language's program
+	Isolation   string // such as "process"
+	Env         []string
+	Dir         string // working directory
+	// ConnectionFile is the connection file of the kernel that owns it. An
+	// owned session that was made with the same file is closed first.
+	ConnectionFile string
+}
+
+// Open finds or makes a session. The error wraps ErrNotFound or ErrExpired when
+// a session that must exist does not.
+func (m *Manager) Open(ctx context.Context, r OpenRequest) (*Session, error) {
+	m.reap(ctx)
+	if r.ConnectionFile != "" {
+		if err := m.closeEarlier(ctx, r.ConnectionFile); err != nil {
+			return nil, err
+		}
+	}
+	if r.Session != "" {
+		s, err := m.Get(ctx, r.Session)
+		if err == nil {
+			return s, m.ensure(ctx, s)
+		}
+		if !r.Create || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExpired) || IsID(r.Session) {
+			return nil, err
+		}
+		if err := ValidName(r.Session); err != nil {
+			return nil, err
+		}
+	}
+	s, err := m.create(ctx, &r)
+	if errors.Is(err, ErrNameTaken) { // somebody was faster
+		if s, err = m.Get(ctx, r.Session); err == nil {
+			err = m.ensure(ctx, s)
+		}
+	}
+	return s, err
+}
+
+// Get finds the session with this id or name, which must exist. It does not
+// start an agent that is not running.
+func (m *Manager) Get(ctx context.Context, idOrName string) (*Session, error) {
+	row, err := m.lookup(ctx, idOrName)
+	if err != nil {
+		return nil, err
+	}
+	if !row.Live() {
+		return nil, fmt.Errorf("session %s %w: %s", idOrName, ErrExpired, row.EndReason)
+	}
+	return &Session{m: m, id: row.ID, row: row}, nil
+}
+
+func (m *Manager) lookup(ctx context.Context, idOrName string) (*Row, error) {
+	if IsID(idOrName) {
+		return m.store.Get(ctx, idOrName)
+	}
+	return m.store.ByName(ctx, idOrName)
+}
+
+// A Listed is one session in a list.
+type Listed struct {
+	Info
+	// Running reports whether its agent answered; otherwise Info holds only
+	// what the registry knows.
+	Running bool `json:"running"`
+}
+
+// List returns the sessions that have not ended, oldest first. What it says of
+// running ones is measured.
+func (m *Manager) List(ctx context.Context) ([]Listed, error) {
+	m.reap(ctx)
+	rows, err := m.store.List(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Listed, 0, len(rows))
+	for _, row := range rows {
+		s := &Session{m: m, id: row.ID, row: row}
+		one := Listed{Info: Info{
+			ID: row.ID, Name: row.Name, Language: row.Language, Kept: row.Kept, Isolation: row.Isolation, Dir: row.Dir,
+			Created: row.Created, State: wire.StateClosed,
+		}}
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if info, err := s.Info(short); err == nil {
+			one = Listed{Info: *info, Running: true}
+		}
+		cancel()
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// create makes a session and starts its agent.
+func (m *Manager) create(ctx context.Context, r *OpenRequest) (*Session, error) {
+	id := uuid.NewString()
+	dir := m.sessionDir(id)
+	c := wire.Config{
+		Name: r.Session, Language: r.Language, Interpreter: r.Interpreter, Isolation: r.Isolation,
+		Programs: filepath.Join(m.dir, "runners"), History: filepath.Join(m.dir, "history.sqlite"),
+		Env: r.Env, Dir: r.Dir, Kept: r.Kept, Lease: r.Lease,
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	spec := sandbox.Spec{ID: id, Dir: dir, Secret: newSecret(), Agent: m.agent, Config: raw}
+	row := &Row{
+		ID: id, Name: r.Session, State: RowStarting, Kept: r.Kept, Language: r.Language, Interpreter: r.Interpreter,
+		Dir: r.Dir, SessionDir: dir, Isolation: r.Isolation, ConnectionFile: r.ConnectionFile, FrontPID: os.Getpid(),
+		Created: time.Now(),
+	}
+	if err := m.store.Create(ctx, row); err != nil {
+		return nil, err
+	}
+	s := &Session{m: m, id: id, row: row, spec: &spec}
+	if err := s.start(ctx); err != nil {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return nil, errors.Join(err, m.driver.Stop(cleanup, s.handle()), os.RemoveAll(dir), m.store.Delete(cleanup, id))
+	}
+	return s, nil
+}
+
+// ensure starts the agent of a session that exists, unless it is running.
+func (m *Manager) ensure(ctx context.Context, s *Session) error {
+	c, err := m.driver.Dial(ctx, s.handle())
+	if err == nil {
+		return c.Close()
+	}
+	return s.revive(ctx)
+}
+
+func (m *Manager) sessionDir(id string) string { return filepath.Join(m.dir, "sessions", id) }
+
+// closeEarlier closes owned sessions of an earlier kernel with the same
+// connection file: it has the same ports.
+func (m *Manager) closeEarlier(ctx context.Context, file string) error {
+	rows, err := m.store.ByConnectionFile(ctx, file)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Kept {
+			continue
+		}
+		s := &Session{m: m, id: row.ID, row: row}
+		if err := s.Close(ctx); err != nil {
+			return fmt.Errorf("closing the session of the kernel that had this connection file: %w", err)
+		}
+	}
+	return nil
+}
+
+// reap removes owned sessions whose agent and front are gone: killed both, they
+// could not do it themselves. What fails is tried again the next time.
+func (m *Manager) reap(ctx context.Context) {
+	rows, err := m.store.List(ctx, false)
+	if err != nil {
+		m.log.Warn("listing sessions", "error", err)
+		return
+	}
+	for _, row := range rows {
+		if time.Since(row.Created) < 15*time.Second || row.FrontPID == os.Getpid() {
+			continue // may be about to start, or its agent about to be started again
+		}
+		s := &Session{m: m, id: row.ID, row: row}
+		if c, err := m.driver.Dial(ctx, s.handle()); err == nil {
+			if err := c.Close(); err != nil {
+				m.log.Debug("closing a probe", "error", err)
+			}
+			continue
+		} else if !errors.Is(err, sandbox.ErrNotFound) {
+			continue
+		}
+		if row.Kept || alive(row.FrontPID) {
+			if err := m.driver.Stop(ctx, s.handle()); err != nil { // ends what a killed agent has left
+				m.log.Warn("reaping", "session", row.ID, "error", err)
+			}
+			continue
+		}
+		if err := s.remove(ctx, "its front and its agent were killed"); err != nil {
+			m.log.Warn("reaping", "session", row.ID, "error", err)
+		}
+	}
+}
+
+// newSecret returns what a front must know to talk to an agent.
+func newSecret() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// IsID reports whether s has the form of a generated session id.
+func IsID(s string) bool {
+	_, err := uuid.Parse(s)
+	return err == nil && len(s) == 36
+}
+
+// writeSpec keeps the spec in the session's directory, for an agent that has to
+// be started again and for other fronts of the same user.
+func writeSpec(spec *sandbox.Spec) error {
+	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
+		return fmt.Errorf("session directory: %w", err)
+	}
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(specFile(spec.Dir), b, 0o600); err != nil {
+		return fmt.Errorf("session directory: %w", err)
+	}
+	return nil
+}
+
+func readSpec(dir string) (*sandbox.Spec, error) {
+	b, err := os.ReadFile(specFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: its directory is gone", ErrExpired)
+	}
+	if err != nil {
+		return nil, err
+	}
+	spec := new(sandbox.Spec)
+	if err := json.Unmarshal(b, spec); err != nil {
+		return nil, fmt.Errorf("session spec: %w", err)
+	}
+	return spec, nil
+}
+
+func specFile(dir string) string { return filepath.Join(dir, "spec.json") }
