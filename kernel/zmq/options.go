@@ -24,8 +24,9 @@ type Options struct {
 	// Handshake is how long a new connection may take to become a ZMTP peer.
 	// Default 10 s.
 	Handshake time.Duration
-	// Grace is how long a subscriber may be left behind until it is cut off.
-	// Default 5 s.
+	// Grace is how long a subscriber that reads too slowly may hold up others
+	// that read faster, then how long it may be left behind until it is cut off.
+	// One that does not read at all holds them up for half a second. Default 5 s.
 	Grace time.Duration
 	// WriteStall is how long a peer on shell, control, stdin or the heartbeat
 	// may take to read the next 256 KiB of what is sent to it. Default 60 s.

@@ -285,6 +285,42 @@ func TestStuckSubscriberHoldsNobodyBack(t *testing.T) {
 	eventually(t, "only one is subscribed", func() bool { return c.Subscribers() == 1 })
 }
 
+// Two that read as fast as they can are both served to the end, though one is
+// slower and there is more to read than any queue holds.
+func TestSlowerSubscriberIsServed(t *testing.T) {
+	const messages = 2_000
+	c := listen(t, &Options{Linger: -1, QueueBytes: 512 << 10, Grace: patience})
+	pad := strings.Repeat("x", 32<<10)
+	read := make(chan error, 2)
+	for _, pause := range []time.Duration{0, time.Millisecond} {
+		p := connectSub(t, c)
+		go func() {
+			for i := range messages {
+				frames, err := p.read()
+				if err == nil && !strings.Contains(string(frames[6]), fmt.Sprintf(`"text":"%d `, i)) {
+					err = fmt.Errorf("got %.40s", frames[6])
+				}
+				if err != nil {
+					read <- fmt.Errorf("pause %v, message %d: %w", pause, i, err)
+					return
+				}
+				time.Sleep(pause) // that is what makes it slow
+			}
+			read <- nil
+		}()
+	}
+	for i := range messages {
+		if err := c.Publish(within(t), stream(t, fmt.Sprint(i, " ", pad)), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A stuck subscriber whose queue has room is not waited for either, but it is
 // not cut off: it may come back, and has missed nothing.
 func TestLateSubscriberComesBack(t *testing.T) {

@@ -17,6 +17,9 @@ import (
 const (
 	maxTopics = 1024 // subscriptions of one peer
 	maxTopic  = 1024 // bytes of a subscription
+
+	// moment is how long a subscriber that takes nothing holds up the others.
+	moment = 500 * time.Millisecond
 )
 
 var errTopics = errors.New("peer subscribes to too much")
@@ -24,10 +27,11 @@ var errTopics = errors.New("peer subscribes to too much")
 // An xpub is the XPUB socket of iopub.
 //
 // A subscriber has room as long as less than the bound is queued for it. One
-// without room while another has is left behind: what is published is still
-// queued for it, up to twice the bound, but nobody waits for it; so is one whose
-// connection has taken nothing for the grace period. It is back when half the
-// bound has been read. It is cut off when it fills twice the bound, or has had no
+// without room while another has is waited for, a moment each time and the grace
+// period in all, so that two that read at nearly the same speed are both served.
+// Then it is left behind: what is published is still queued for it, up to twice
+// the bound, but nobody waits for it; so is one whose connection has taken
+// nothing for the grace period. It is back when half the bound has been read. It is cut off when it fills twice the bound, or has had no
 // room for the grace period. It never misses a message and goes on.
 //
 // watch is its one goroutine; it ends with closing.
@@ -52,7 +56,9 @@ type xpub struct {
 type subscriber struct {
 	p      *peer
 	topics map[string]struct{}
-	behind time.Time // since when it has been left behind; zero: it keeps up
+	full   time.Time     // since when it holds up others, having no room; zero: it does not
+	waited time.Duration // for how long it has been waited for since half the bound
+	behind time.Time     // since when it has been left behind; zero: it keeps up
 }
 
 func newXPub(cfg *config, ev *events, welcome func(string) ([][]byte, error), closing <-chan struct{}) *xpub {
@@ -200,36 +206,49 @@ func (x *xpub) publish(ctx context.Context, frames [][]byte, written func(int)) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		wait := x.offer(it, written)
+		wait, again := x.offer(it, written)
 		if wait == nil {
 			return nil
 		}
-		var err error
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-x.closing:
-			err = net.ErrClosed
-		}
-		x.mu.Lock()
-		x.waiting--
-		x.mu.Unlock()
-		if err != nil {
+		if err := x.await(ctx, wait, again); err != nil {
 			return err
 		}
 	}
 }
 
-// offer queues the message for the subscribers if one of them has room. If none
-// has, it returns a channel that is closed when that may have changed.
-func (x *xpub) offer(it item, written func(int)) <-chan struct{} {
+// await waits for changed, at most for the time again if that is not 0.
+func (x *xpub) await(ctx context.Context, changed <-chan struct{}, again time.Duration) error {
+	defer func() {
+		x.mu.Lock()
+		x.waiting--
+		x.mu.Unlock()
+	}()
+	var timer <-chan time.Time
+	if again > 0 {
+		timer = time.After(again)
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-timer:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-x.closing:
+		return net.ErrClosed
+	}
+}
+
+// offer queues the message for the subscribers, if one has room and the others
+// need not be waited for any more. Otherwise it returns a channel that is closed
+// when that may have changed, and the time after which to offer again.
+func (x *xpub) offer(it item, written func(int)) (changed <-chan struct{}, again time.Duration) {
 	x.mu.Lock()
-	x.split(it)
-	if len(x.room) == 0 {
-		x.waiting++
+	again = x.split(it, time.Now())
+	if len(x.room) == 0 || again > 0 {
 		defer x.mu.Unlock()
-		return x.changed
+		x.waiting++
+		return x.changed, again
 	}
 	d := &delivery{open: 1, written: written} // one for the end of this function
 	settled := x.leaveBehind(x.full)
@@ -259,20 +278,43 @@ func (x *xpub) offer(it item, written func(int)) <-chan struct{} {
 	x.mu.Unlock()
 	settleAll(settled, false)
 	d.settle(false)
-	return nil
+	return nil, 0
 }
 
-// split sorts the subscribers that want it into x.room and x.full. x.mu is held.
-func (x *xpub) split(it item) {
+// split sorts the subscribers that want it into x.room and x.full, and returns
+// how long the latter are still to be waited for. x.mu is held.
+func (x *xpub) split(it item, now time.Time) (wait time.Duration) {
 	x.room, x.full = x.room[:0], x.full[:0]
 	for p, s := range x.subs {
 		switch {
 		case !s.wants(it.frames[0]):
 		case p.room(it.size):
+			s.waitedFor(now)
 			x.room = append(x.room, s)
 		default:
 			x.full = append(x.full, s)
 		}
+	}
+	for _, s := range x.full {
+		if len(x.room) == 0 {
+			s.waitedFor(now) // it holds up nobody
+			continue
+		}
+		if s.full.IsZero() {
+			s.full = now
+		}
+		if s.behind.IsZero() {
+			wait = max(wait, min(moment, x.grace-s.waited)-now.Sub(s.full))
+		}
+	}
+	return wait
+}
+
+// waitedFor says that s does not hold up others any more.
+func (s *subscriber) waitedFor(now time.Time) {
+	if !s.full.IsZero() {
+		s.waited += min(moment, now.Sub(s.full))
+		s.full = time.Time{}
 	}
 }
 
@@ -298,9 +340,9 @@ func (x *xpub) drained(p *peer) {
 	if s == nil {
 		return
 	}
-	if !s.behind.IsZero() {
+	if !s.behind.IsZero() || s.waited > 0 {
 		if queued, _ := p.load(time.Now()); queued <= p.bound/2 {
-			s.behind = time.Time{}
+			s.behind, s.waited = time.Time{}, 0
 		}
 	}
 	x.notify()
