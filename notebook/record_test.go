@@ -169,6 +169,31 @@ func TestMalformedMessageChangesNothing(t *testing.T) {
 	}
 }
 
+// TestOldWidgets has messages as ipywidgets 6 sends them, at which nbclient fails.
+func TestOldWidgets(t *testing.T) {
+	nb := codeCells(1)
+	r := NewRecorder(nb)
+	r.Begin(nb.Cells[0], "a")
+	messages := []published{
+		{MsgType: "comm_open", Content: []byte(`{"comm_id":"w","target_name":"jupyter.widget","data":{"_model_name":"M","_model_module":"jupyter-js-widgets","value":1}}`)},
+		{MsgType: "comm_open", Content: []byte(`{"comm_id":"x","target_name":"jupyter.widget.version","data":{}}`)},
+		{MsgType: "comm_msg", Content: []byte(`{"comm_id":"w","data":{"method":"update","buffers":[],"state":{"value":2}}}`)},
+	}
+	for _, m := range messages {
+		if _, err := r.Apply(m.message("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.SaveWidgets(); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"application/vnd.jupyter.widget-state+json":{"state":{"w":{"model_name":"M","model_module":"jupyter-js-widgets",` +
+		`"model_module_version":null,"state":{"_model_module":"jupyter-js-widgets","_model_name":"M","value":2}}},"version_major":2,"version_minor":0}}`
+	if got := string(nb.Metadata["widgets"]); got != want {
+		t.Errorf("widgets = %s\nwant %s", got, want)
+	}
+}
+
 func TestNoTiming(t *testing.T) {
 	nb := codeCells(1)
 	r := NewRecorder(nb)

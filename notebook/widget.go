@@ -54,7 +54,7 @@ type widgetData struct {
 func (w *widgets) apply(m *protocol.Message, content protocol.Content) error {
 	switch c := content.(type) {
 	case *protocol.CommOpen:
-		data, ok := decodeWidget(c.Data)
+		data, ok := decodeOpen(c.Data)
 		if !ok {
 			return nil
 		}
@@ -82,6 +82,18 @@ func decodeWidget(raw json.RawMessage) (widgetData, bool) {
 	var data widgetData
 	err := json.Unmarshal(raw, &data)
 	return data, err == nil && data.State != nil
+}
+
+// decodeOpen is decodeWidget for a comm_open: before ipywidgets 7 its data are
+// the state itself. Output widgets of that age keep no outputs, so what they
+// would show is left to the cell.
+func decodeOpen(raw json.RawMessage) (widgetData, bool) {
+	if data, ok := decodeWidget(raw); ok {
+		return data, true
+	}
+	var state Object
+	err := json.Unmarshal(raw, &state)
+	return widgetData{State: state}, err == nil && state["_model_name"] != nil
 }
 
 // keep merges a change into the state of a widget.
