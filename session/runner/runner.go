@@ -70,7 +70,8 @@ func (l Language) Install(dir string) (program string, err error) {
 // Command returns the argument vector that starts a program returned by
 // [Language.Install] with an interpreter.
 func (l Language) Command(interpreter, program string) []string {
-	return []string{interpreter, program}
+	// -u: what C code prints is not kept in a buffer.
+	return []string{interpreter, "-u", program}
 }
 
 // A file is one file of a program, with a slash-separated relative name.

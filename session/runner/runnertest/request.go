@@ -22,8 +22,8 @@ type Result struct {
 // Begin sends a request and returns its id.
 func (r *Runner) Begin(msgType string, content any, buffers ...[]byte) string {
 	r.t.Helper()
-	r.next++
-	id := fmt.Sprintf("request-%d", r.next)
+	*r.next++
+	id := fmt.Sprintf("request-%d", *r.next)
 	parts := []any{content, map[string]any{}}
 	for _, b := range buffers {
 		parts = append(parts, b)

@@ -80,9 +80,12 @@ type Runner struct {
 	interrupt *os.File
 	messages  chan Message
 	exited    chan struct{}
-	state     *os.ProcessState
-	next      int
+	end       *end
+	next      *int
 }
+
+// An end is how the program ended; it is written before exited is closed.
+type end struct{ state *os.ProcessState }
 
 // Start starts the program and waits until it is ready. Everything that it has
 // started is ended with the test.
@@ -120,14 +123,14 @@ func Start(t *testing.T, cmd Command) *Runner {
 	}
 	r := &Runner{
 		PID: command.Process.Pid, t: t, conn: conn, interrupt: intW,
-		messages: make(chan Message, 1<<12), exited: make(chan struct{}),
+		messages: make(chan Message, 1<<12), exited: make(chan struct{}), end: &end{}, next: new(int),
 	}
 	var readers sync.WaitGroup
 	quit := make(chan struct{})
 	readers.Go(func() { r.read(quit) })
 	readers.Go(func() {
 		_ = command.Wait()
-		r.state = command.ProcessState
+		r.end.state = command.ProcessState
 		close(r.exited)
 	})
 	t.Cleanup(func() {
@@ -255,7 +258,7 @@ func (r *Runner) Next() Message {
 	m, ok := r.NextOrEnd()
 	if !ok {
 		<-r.exited
-		r.t.Fatalf("the program has ended: %v", r.state)
+		r.t.Fatalf("the program has ended: %v", r.end.state)
 	}
 	return m
 }
@@ -277,9 +280,17 @@ func (r *Runner) Exit() *os.ProcessState {
 	r.t.Helper()
 	select {
 	case <-r.exited:
-		return r.state
+		return r.end.state
 	case <-time.After(Wait):
 		r.t.Fatalf("the program has not ended within %v", Wait)
 		return nil
 	}
+}
+
+// For returns the runner with its failures reported to a subtest. The runner
+// still ends with the test that started it.
+func (r *Runner) For(t *testing.T) *Runner {
+	c := *r
+	c.t = t
+	return &c
 }

@@ -70,7 +70,6 @@ def _copy(master: int) -> None:
             # Linux: the last one to have the other end open is gone.
             data = b""
         if not data:
-            sys.stdout.write(decoder.decode(b"", True))
             return
         sys.stdout.write(decoder.decode(data))
 

@@ -1,6 +1,6 @@
 """Start of IPython: the user's profile, configuration, extensions, startup files."""
 
-import sys
+import os
 import threading
 import traceback
 from typing import Any
@@ -8,15 +8,19 @@ from typing import Any
 from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
 
-from .ipython_parts import RunnerShell
+from traitlets.config import Config
+
+from .facade import KernelFacade
+from .ipython_parts import ZMQInteractiveShell
 
 # How long history may wait before it is written, in seconds. Written after each
 # cell it costs milliseconds, for the cells wait for the database.
 _HISTORY_WAIT = 0.5
 
 
-class RunnerApp(BaseIPythonApplication, InteractiveShellApp):
-    """Reads the files that a kernel of ipykernel reads: it has the same name."""
+class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
+    """Reads the files that a kernel of ipykernel reads, and has its names: that of
+    the configuration file, and that which stands before what it logs."""
 
     name = "ipython-kernel"
     kernel: Any = None
@@ -27,7 +31,7 @@ class RunnerApp(BaseIPythonApplication, InteractiveShellApp):
     def init_shell(self) -> None:
         """Make the shell; called by the base class's pattern."""
         user = self.kernel.user
-        self.shell = RunnerShell.instance(
+        self.shell = ZMQInteractiveShell.instance(
             parent=self,
             profile_dir=self.profile_dir,
             user_module=user,
@@ -35,12 +39,14 @@ class RunnerApp(BaseIPythonApplication, InteractiveShellApp):
             runner=self.kernel,
         )
         self.shell.configurables.append(self)
+        self.shell.kernel = KernelFacade(self.kernel, self.shell)
+        self.kernel.comms.kernel = self.shell.kernel
 
 
-def start(kernel: Any) -> RunnerShell:
+def start(kernel: Any) -> ZMQInteractiveShell:
     """Return the shell. What the user's files raise is shown and goes no further."""
-    RunnerApp.kernel = kernel
-    app = RunnerApp.instance()
+    IPKernelApp.kernel = kernel
+    app = IPKernelApp.instance()
     try:
         app.initialize([])
     except Exception:
@@ -48,6 +54,10 @@ def start(kernel: Any) -> RunnerShell:
         traceback.print_exc()
         if getattr(app, "profile_dir", None) is None:
             raise
+    # Libraries look for it to find out whether they run in a notebook.
+    if not os.environ.get("MPLBACKEND"):
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    app.config.setdefault("IPKernelApp", Config())
     app.init_path()
     app.init_shell()
     # What of it changes displayhook and excepthook is for programs with a prompt.

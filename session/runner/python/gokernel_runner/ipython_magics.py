@@ -4,7 +4,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_magic, magics_class
 
-from . import pip
+from . import packages
 
 
 @magics_class
@@ -17,7 +17,7 @@ class RunnerMagics(Magics):
 
         Where the interpreter's environment may not be written, packages go to
         the session's own folder."""
-        pip.run(line, self.shell.runner.packages)
+        packages.run_pip(line, self.shell.runner.packages)
 
     @line_magic
     def session(self, line: str) -> None:

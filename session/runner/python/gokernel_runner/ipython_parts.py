@@ -84,8 +84,9 @@ class RunnerDisplayPublisher(DisplayPublisher):
         )
 
 
-class RunnerShell(InteractiveShell):
-    """An InteractiveShell whose output goes to the agent."""
+class ZMQInteractiveShell(InteractiveShell):
+    """An InteractiveShell whose output goes to the agent. Libraries look at its
+    name to find out whether they run in a notebook."""
 
     displayhook_class = Type(RunnerDisplayHook)
     display_pub_class = Type(RunnerDisplayPublisher)
@@ -115,7 +116,7 @@ class RunnerShell(InteractiveShell):
 
     def get_parent(self) -> Dict[str, Any]:
         """Return the request that runs, in the form of ipykernel."""
-        return _parent(requests.current())
+        return requests.as_message(requests.current())
 
     def set_parent(self, parent: Any) -> None:
         """Accepted for ipykernel's users: the runner knows what belongs to what."""
@@ -182,17 +183,4 @@ class RunnerShell(InteractiveShell):
         self.runner.output.message(requests.current(), "error", error)
 
 
-InteractiveShellABC.register(RunnerShell)
-
-
-def _parent(request: requests.Request) -> Dict[str, Any]:
-    header = {"msg_id": request.id, "msg_type": request.type, "session": "", "username": ""}
-    return {
-        "header": header,
-        "msg_id": request.id,
-        "msg_type": request.type,
-        "parent_header": {},
-        "metadata": request.metadata,
-        "content": request.content,
-        "buffers": request.buffers,
-    }
+InteractiveShellABC.register(ZMQInteractiveShell)

@@ -8,7 +8,7 @@ import time
 import types
 from typing import Any, Callable, Dict, List, Optional
 
-from . import packet, pip, streams
+from . import imports, packages, packet, streams
 from . import request as requests
 from .channel import Channel, Closed
 from .comms import Comms
@@ -55,6 +55,7 @@ class Kernel:
         streams.install(self.output)
         streams.follow_children(self.output)
         self.prompts.install()
+        imports.install()
         try:
             first = self.channel.next()
         except Closed:
@@ -63,12 +64,12 @@ class Kernel:
 
         self.packages = str(init.get("packages") or "")
         if self.packages:
-            pip.use(self.packages)
+            packages.use(self.packages)
 
         from . import shells
 
-        self.shell = shells.choose(self, init)
         self._loop()
+        self.shell = shells.choose(self, init)
         self.output.packet({"type": "ready"}, self.shell.info())
         self.output.start_pump(self._gone)
         self.interrupts.install()
@@ -135,6 +136,7 @@ class Kernel:
             p.json(0),
             p.json(1),
             p.parts[2:],
+            head.get("header") if isinstance(head.get("header"), dict) else None,
         )
         self.output.adopt(request)
         requests.enter(request)

@@ -210,6 +210,8 @@ class Output:
                     text.parts.insert(0, s[end.start() :])
                     s = s[: end.start()]
                     self._arm()
+            if not s:
+                continue
             if len(s) <= PIECE:
                 packet.write(self._fd, [text.head, encode(s)])
             else:

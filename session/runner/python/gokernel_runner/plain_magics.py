@@ -7,7 +7,7 @@ import sys
 
 from typing import Any, Callable, Dict
 
-from . import command, pip
+from . import command, packages
 
 _LINE = re.compile(r"^(\s*)(?:([!%])(.*)|(\??)([\w.]+)(\?{0,2}))$")
 _CALL = "_gokernel_magic_"
@@ -95,7 +95,7 @@ class Magics:
         self._shell.page(name, level - 1)
 
     def _pip(self, line: str) -> None:
-        pip.run(line, self._runner.packages)
+        packages.run_pip(line, self._runner.packages)
 
     def _session(self, line: str) -> None:
         if line != "restart":

@@ -15,7 +15,7 @@ _Write = Callable[[str], Any]
 class Request:
     """A request of the agent, and where text goes that it causes."""
 
-    __slots__ = ("id", "type", "content", "metadata", "buffers", "stdout", "stderr", "texts")
+    __slots__ = ("id", "type", "content", "metadata", "buffers", "header", "stdout", "stderr", "texts")
 
     def __init__(
         self,
@@ -24,12 +24,14 @@ class Request:
         content: Optional[Dict[str, Any]] = None,
         metadata: Optional[Dict[str, Any]] = None,
         buffers: Optional[List[memoryview]] = None,
+        header: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.id = id
         self.type = type
         self.content = content or {}
         self.metadata = metadata or {}
         self.buffers = buffers or []
+        self.header = header
         # Set by output.Output.adopt.
         self.stdout: _Write = _nowhere
         self.stderr: _Write = _nowhere
@@ -101,3 +103,22 @@ def follow_threads() -> None:
     start_with_request.__qualname__ = "Thread.start"
     start_with_request.__doc__ = start.__doc__
     threading.Thread.start = start_with_request  # type: ignore[method-assign]
+
+
+def as_message(request: Request) -> Dict[str, Any]:
+    """Return a request in the form in which Jupyter's Python code handles messages."""
+    header = request.header or {
+        "msg_id": request.id,
+        "msg_type": request.type,
+        "session": "",
+        "username": "",
+    }
+    return {
+        "header": header,
+        "msg_id": header.get("msg_id", request.id),
+        "msg_type": request.type,
+        "parent_header": {},
+        "metadata": request.metadata,
+        "content": request.content,
+        "buffers": request.buffers,
+    }

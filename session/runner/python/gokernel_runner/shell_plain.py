@@ -30,11 +30,12 @@ class PlainShell(Shell):
         self.count = 1
         self._number = 0
         self._quiet = False
+        self._last: Any = ""
         self._displays = Displays(kernel.output.message)
         self._displays.install()
         self._history = History(str(init.get("history") or ""))
         self._saving = False
-        self.namespace.update(In=[""], Out={}, _="", __="", ___="")
+        self.namespace.update(In=[""], Out={}, _=self._last, __="", ___="")
         plain_magics.Magics(self, kernel)
         sys.displayhook = self._displayhook
         for name in ("exit", "quit"):
@@ -134,7 +135,10 @@ class PlainShell(Shell):
         if value is None or self._quiet:
             return
         ns = self.namespace
-        ns["___"], ns["__"], ns["_"] = ns["__"], ns["_"], value
+        # A variable of that name that the user has made stays.
+        if ns.get("_", self._last) is self._last:
+            ns["___"], ns["__"], ns["_"] = ns.get("__"), self._last, value
+            self._last = value
         ns["_%d" % self._number] = ns["Out"][self._number] = value
         data, metadata = bundle(value)
         self._history.output(self._number, data["text/plain"])
@@ -216,14 +220,23 @@ class _Exit:
 
 def _lines(etype: Any, value: Any, tb: Any) -> List[str]:
     """Return a traceback as lines, from the user's first frame on."""
-    # Frames of the runner are none of the user's business.
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_HERE):
-        tb = tb.tb_next
     try:
-        lines = "".join(traceback.format_exception(etype, value, tb)).rstrip("\n").split("\n")
+        exception = traceback.TracebackException(etype, value, tb)
+        _without_runner(exception)
+        lines = "".join(exception.format()).rstrip("\n").split("\n")
     except Exception:
         lines = ["%s: %s" % (etype.__name__, text(value))]
     return [_cell_line(line) for line in lines]
+
+
+def _without_runner(exception: Any) -> None:
+    """Take frames of the runner out: they are none of the user's business."""
+    while exception is not None:
+        frames = exception.stack
+        frames[:] = [f for f in frames if not f.filename.startswith(_HERE)]
+        for inner in getattr(exception, "exceptions", None) or ():
+            _without_runner(inner)
+        exception = exception.__cause__ or exception.__context__
 
 
 def _cell_line(line: str) -> str:

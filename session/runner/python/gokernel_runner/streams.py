@@ -168,6 +168,10 @@ def follow_children(output: Output) -> None:
     import _posixsubprocess
 
     flushing(_posixsubprocess, "fork_exec")
+    subprocess = sys.modules.get("subprocess")
+    if getattr(subprocess, "_fork_exec", None) is not None:
+        # Imported before us, it has the function under a name of its own.
+        subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[union-attr]
     for name in ("system", "posix_spawn", "posix_spawnp", "execv", "execve"):
         flushing(os, name)
     write = os.write

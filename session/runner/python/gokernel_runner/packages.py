@@ -8,10 +8,30 @@ from typing import List, Optional
 
 from . import command
 
+# Options of pip install with which it is not for us to say where things go.
+_OWN_PLACE = (
+    "--target",
+    "-t",
+    "--user",
+    "--prefix",
+    "--root",
+    "--break-system-packages",
+    "--dry-run",
+    "--help",
+    "-h",
+)
 
-def run(line: str, packages: Optional[str]) -> int:
+
+def run_pip(line: str, packages: Optional[str]) -> int:
     """Run pip with the words of line. Where the environment may not be written,
     what is installed goes to the folder packages."""
+    import importlib.util
+
+    if importlib.util.find_spec("pip") is None:
+        raise ModuleNotFoundError(
+            "%s has no pip: install it for this interpreter (on Debian: apt install"
+            " python3-pip), or use the kernel of a virtual environment" % sys.executable
+        )
     words = shlex.split(line)
     folder = _folder(words, packages)
     if folder is not None:
@@ -26,8 +46,10 @@ def run(line: str, packages: Optional[str]) -> int:
     code = command.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
     _forget_caches()
     if code == 0 and "install" in words:
-        sys.stdout.write("Note: restart the session to use another version of a package"
-                         " that is imported already.\n")
+        sys.stdout.write(
+            "Note: %session restart is needed to use another version of a package that is"
+            " imported already.\n"
+        )
     return code
 
 
@@ -47,9 +69,7 @@ def _folder(words: List[str], packages: Optional[str]) -> Optional[str]:
     """Return where an install has to go, None for where pip puts it."""
     if not packages or not words or words[0] != "install" or not _protected():
         return None
-    own = ("--target", "-t", "--user", "--prefix", "--root", "--break-system-packages",
-           "--dry-run", "--help", "-h")
-    if any(w.split("=", 1)[0] in own for w in words):
+    if any(w.partition("=")[0] in _OWN_PLACE for w in words):
         return None
     return packages
 

@@ -1,0 +1,198 @@
+package python_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gokernel/gokernel/session/runner/runnertest"
+)
+
+// completes checks that a completion has a match, and what it replaces.
+func completes(name, code, want, replaced string) behavior {
+	return behavior{name: "complete " + name, run: func(t *testing.T, r *runnertest.Runner) {
+		runes := []rune(code)
+		got := r.Request("complete_request", map[string]any{"code": code, "cursor_pos": len(runes)}).Reply
+		matches, _ := got["matches"].([]any)
+		if !slices.Contains(matches, any(want)) {
+			t.Fatalf("got matches %v, want %q", matches, want)
+		}
+		start, end := int(got["cursor_start"].(float64)), int(got["cursor_end"].(float64))
+		if end != len(runes) || string(runes[start:end]) != replaced {
+			t.Errorf("got %d to %d, want %q replaced", start, end, replaced)
+		}
+		metadata, _ := got["metadata"].(map[string]any)
+		list, _ := metadata["_jupyter_types_experimental"].([]any)
+		for _, item := range list {
+			m, _ := item.(map[string]any)
+			if m["text"] == want && m["type"] != "" && m["start"] == got["cursor_start"] {
+				return
+			}
+		}
+		t.Errorf("got no type of %q in %v", want, list)
+	}}
+}
+
+// complete checks an is_complete_reply.
+func complete(code, status, indent string) behavior {
+	return behavior{name: "is complete " + code, run: func(t *testing.T, r *runnertest.Runner) {
+		got := r.Request("is_complete_request", map[string]any{"code": code}).Reply
+		if got["status"] != status || status == "incomplete" && got["indent"] != indent {
+			t.Errorf("got %v, want %s with indent %q", got, status, indent)
+		}
+	}}
+}
+
+var questionBehavior = []behavior{
+	text("names to complete", "é = 'ü'; import os; alphabet = 1\nclass K:\n    attribute = 1\nk = K()", ""),
+	completes("attribute", "é = 1; k.attr", "attribute", "attr"),
+	completes("module", "os.path.isd", "isdir", "isd"),
+	completes("name", "alphab", "alphabet", "alphab"),
+	completes("import", "import colle", "collections", "colle"),
+	completes("keyword", "whil", "while", "whil"),
+	complete("x = 1", "complete", ""),
+	complete("for i in range(3):", "incomplete", "    "),
+	complete("print(1", "incomplete", ""),
+	complete("a = = 1", "invalid", ""),
+	{name: "inspect", run: func(t *testing.T, r *runnertest.Runner) {
+		r.Must("def documented(a, b=2):\n    'what it does'\n    return a")
+		for level, want := range []string{"what it does", "return a"} {
+			got := r.Request("inspect_request", map[string]any{"code": "x = documented(1", "cursor_pos": 8, "detail_level": level}).Reply
+			shown := plainText(fmt.Sprint(got["data"]))
+			if got["found"] != true || !strings.Contains(shown, want) || !strings.Contains(shown, "b=2") && level == 0 {
+				t.Errorf("level %d: got %v, want %q", level, got, want)
+			}
+		}
+		got := r.Request("inspect_request", map[string]any{"code": "nowhere", "cursor_pos": 3}).Reply
+		if got["found"] != false || got["status"] != "ok" {
+			t.Errorf("got %v, want found false", got)
+		}
+	}},
+	{name: "pager", run: func(t *testing.T, r *runnertest.Runner) {
+		payload, _ := r.Must("documented?").Reply["payload"].([]any)
+		if len(payload) != 1 || !strings.Contains(fmt.Sprint(payload), "what it does") || !strings.Contains(fmt.Sprint(payload), "page") {
+			t.Errorf("got payload %v, want a page", payload)
+		}
+		if again, _ := r.Must("1").Reply["payload"].([]any); len(again) != 0 {
+			t.Errorf("got payload %v, want none", again)
+		}
+	}},
+	{name: "history", run: func(t *testing.T, r *runnertest.Runner) {
+		r.Must("mark = 'first'")
+		r.Must("mark = 'second'")
+		r.Must("mark = 'second'")
+		history := func(content map[string]any) []string {
+			content["raw"] = true
+			var code []string
+			list, _ := r.Request("history_request", content).Reply["history"].([]any)
+			for _, entry := range list {
+				e, _ := entry.([]any)
+				if len(e) != 3 {
+					t.Fatalf("got entry %v, want three fields", entry)
+				}
+				text, _ := e[2].(string)
+				code = append(code, text)
+			}
+			return code
+		}
+		first, second := "mark = 'first'", "mark = 'second'"
+		if got := history(map[string]any{"hist_access_type": "tail", "n": 3, "output": false}); !slices.Equal(got, []string{first, second, second}) {
+			t.Errorf("tail: got %q", got)
+		}
+		if got := history(map[string]any{"hist_access_type": "range", "session": 0, "start": 1, "stop": 3}); len(got) != 2 {
+			t.Errorf("range: got %q, want two", got)
+		}
+	}},
+	{name: "unknown target of a comm", run: func(t *testing.T, r *runnertest.Runner) {
+		got := r.Request("comm_open", map[string]any{"comm_id": "c1", "target_name": "nowhere", "data": map[string]any{}})
+		if c := got.Find("comm_close"); c["comm_id"] != "c1" {
+			t.Errorf("got %v, want comm_close", got.Outputs)
+		}
+		if got := r.Request("comm_msg", map[string]any{"comm_id": "c2", "data": map[string]any{}}); len(got.Outputs) != 0 {
+			t.Errorf("got %v for an unknown comm, want nothing", got.Outputs)
+		}
+	}},
+}
+
+func TestWidgets(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		r := runnertest.Start(t, s.cmd)
+		if s.plain || r.Execute("import ipywidgets").Status() != "ok" {
+			t.Skip("no ipywidgets here")
+		}
+		made := r.Must("import ipywidgets as w\nslider = w.IntSlider()\ndef changed(c): print('now', c['new'])\nslider.observe(changed, 'value')\ndisplay(slider)\nprint(slider.model_id)")
+		id := strings.TrimSpace(made.Text("stdout"))
+		opened := 0
+		for _, m := range made.Outputs {
+			if m.MsgType == "comm_open" && m.Content["target_name"] == "jupyter.widget" {
+				opened++
+			}
+		}
+		if opened < 3 {
+			t.Errorf("got %d comm_open, want one for each part of the slider", opened)
+		}
+		data, _ := made.Find("display_data")["data"].(map[string]any)
+		view, _ := data["application/vnd.jupyter.widget-view+json"].(map[string]any)
+		if view["model_id"] != id {
+			t.Errorf("got display %v, want model %s", data, id)
+		}
+		// "backbone" is the method of ipywidgets before 7, "update" that of later ones.
+		update := map[string]any{"method": "backbone", "sync_data": map[string]any{"value": 42}}
+		if r.Must("w.__version__ >= '7'").Value() == "True" {
+			update = map[string]any{"method": "update", "state": map[string]any{"value": 42}, "buffer_paths": []any{}}
+		}
+		moved := r.Request("comm_msg", map[string]any{"comm_id": id, "data": update})
+		if got := moved.Text("stdout"); got != "now 42\n" {
+			t.Errorf("got %q from the observer, want it under the comm_msg", got)
+		}
+		if got := r.Must("slider.value").Value(); got != "42" {
+			t.Errorf("got value %s, want 42", got)
+		}
+		comms, _ := r.Request("comm_info_request", map[string]any{"target_name": "jupyter.widget"}).Reply["comms"].(map[string]any)
+		if comms[id] == nil {
+			t.Errorf("got comms %v, want %s", comms, id)
+		}
+		r.Request("comm_close", map[string]any{"comm_id": id, "data": map[string]any{}})
+		r.Must("from ipykernel.comm import Comm\nc = Comm(target_name='t', data={'a': 1}, buffers=[b'bytes'])")
+		sent := r.Must("c.send({'b': 2}, buffers=[memoryview(b'more')])")
+		for _, m := range sent.Outputs {
+			if m.MsgType == "comm_msg" && (len(m.Buffers) != 1 || string(m.Buffers[0]) != "more") {
+				t.Errorf("got buffers %q, want more", m.Buffers)
+			}
+		}
+	})
+}
+
+func TestFigures(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		r := runnertest.Start(t, s.cmd)
+		if r.Execute("import matplotlib.pyplot as plt").Status() != "ok" {
+			t.Skip("no matplotlib here")
+		}
+		got := r.Must("lines = plt.plot([1, 2]); print('text')")
+		data, _ := got.Find("display_data")["data"].(map[string]any)
+		if png, _ := data["image/png"].(string); !strings.HasPrefix(png, "iVBOR") || data["text/plain"] != "<Figure size 640x480 with 1 Axes>" {
+			t.Errorf("got %v, want the figure", got.Kinds())
+		}
+		if got := r.Must("1").Find("display_data"); got != nil {
+			t.Errorf("got the figure again")
+		}
+	})
+}
+
+// TestAnyHome: a home that is missing or may not be written must not kill a kernel.
+func TestAnyHome(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		for _, home := range []string{"HOME=/proc/nowhere", "HOME="} {
+			cmd := s.cmd
+			cmd.Env = append(slices.Clone(cmd.Env), home, "IPYTHONDIR=", "MPLCONFIGDIR=")
+			cmd.Init = map[string]any{"history": "/proc/nowhere/history", "packages": "/proc/nowhere"}
+			r := runnertest.Start(t, cmd)
+			if got := r.Must("1 + 1").Value(); got != "2" {
+				t.Errorf("%s: got %q, want 2", home, got)
+			}
+			r.Request("history_request", map[string]any{"hist_access_type": "tail", "n": 3})
+		}
+	})
+}
