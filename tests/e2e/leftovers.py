@@ -72,7 +72,7 @@ def files():
 
 def rows():
     """Sessions in the registry, but for kept ones that have ended: those it remembers."""
-    path = os.path.join(STATE, "registry.sqlite")
+    path = os.path.join(STATE, "registry.db")
     if not os.path.exists(path):
         return set()
     db = sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=10)
