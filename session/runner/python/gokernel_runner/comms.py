@@ -4,9 +4,8 @@ There is one kind of comm, whoever makes it: the comm package (ipywidgets 8), or
 ipykernel.comm (ipywidgets before 8), which imports.py puts this module in for.
 """
 
+import os
 import sys
-import traceback
-import uuid
 from typing import Any, Callable, Dict, Optional
 
 from . import request as requests
@@ -36,7 +35,7 @@ class Comm:
         **others: Any
     ) -> None:
         self._closed = True
-        self.comm_id = comm_id or uuid.uuid4().hex
+        self.comm_id = comm_id or os.urandom(16).hex()
         self.primary = primary
         self.target_name = target_name
         self.target_module = target_module
@@ -188,6 +187,8 @@ class Comms:
         try:
             getattr(self, request.type)(None, None, msg)
         except Exception:
+            import traceback
+
             traceback.print_exc(file=sys.stderr)
 
     def comm_open(self, stream: Any, ident: Any, msg: Dict[str, Any]) -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_magic, magics_class
 
-from . import packages
-
 
 @magics_class
 class RunnerMagics(Magics):
@@ -17,6 +15,8 @@ class RunnerMagics(Magics):
 
         Where the interpreter's environment may not be written, packages go to
         the session's own folder."""
+        from . import packages
+
         packages.run_pip(line, self.shell.runner.packages)
 
     @line_magic

@@ -3,7 +3,6 @@
 import sys
 from typing import Any, Dict, List, Optional
 
-from . import command
 from . import request as requests
 from .shell import text
 
@@ -162,6 +161,8 @@ class ZMQInteractiveShell(InteractiveShell):
     def system_piped(self, cmd: str) -> None:
         if cmd.rstrip().endswith("&"):
             raise OSError("Background processes not supported.")
+        from . import command
+
         code = command.run(self.var_expand(cmd, depth=1))
         self.user_ns["_exit_code"] = code
 

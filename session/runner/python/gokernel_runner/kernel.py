@@ -8,7 +8,7 @@ import time
 import types
 from typing import Any, Callable, Dict, List, Optional
 
-from . import imports, packages, packet, streams
+from . import imports, packet, streams
 from . import request as requests
 from .channel import Channel, Closed
 from .comms import Comms
@@ -42,7 +42,8 @@ class Kernel:
         # Text from before the first cell, which shows it.
         self._early: List[str] = []
         self._busy = False
-        self._replied = False
+        # The encoded reply to the request that runs, sent when it is done.
+        self._answer: Optional[List[bytes]] = None
         self._ended = False
 
     def serve(self) -> int:
@@ -64,15 +65,15 @@ class Kernel:
 
         self.packages = str(init.get("packages") or "")
         if self.packages:
-            packages.use(self.packages)
+            sys.path.insert(_packages_at(), self.packages)
 
         from . import shells
 
-        self._loop()
         self.shell = shells.choose(self, init)
         self.output.packet({"type": "ready"}, self.shell.info())
         self.output.start_pump(self._gone)
         self.interrupts.install()
+        self.open_loop()
         self.loop.call_soon(self._readable)
         while not self._ended:
             try:
@@ -82,7 +83,11 @@ class Kernel:
                 continue
         return self._end()
 
-    def _loop(self) -> None:
+    def open_loop(self) -> None:
+        """Make the event loop, if there is none yet. It takes a while to import, so
+        that a shell that can do without first says that it is ready."""
+        if self.loop is not None:
+            return
         import asyncio
 
         self.loop = asyncio.new_event_loop()
@@ -145,7 +150,7 @@ class Kernel:
             self.output.done(request)
             return
         self._busy = True
-        self._replied = False
+        self._answer = None
         waits = False
         try:
             self.interrupts.begin(request.id)
@@ -158,7 +163,7 @@ class Kernel:
     def _done(self, request: Request) -> None:
         self.interrupts.end()
         self._busy = False
-        self.output.done(request)
+        self.output.done(request, self._answer)
         if self.restart:
             self.restart = False
             self.output.packet({"type": "restart"})
@@ -175,13 +180,16 @@ class Kernel:
             error = {"execution_count": self.shell.count - 1, **error}
         else:
             sys.stderr.write("\n".join(error["traceback"]) + "\n")
-        if request.type.endswith("_request") and not self._replied:
+        if request.type.endswith("_request") and self._answer is None:
             self._reply(request, {"status": "error", **error})
 
     def _reply(self, request: Request, content: Dict[str, Any], metadata: Any = None) -> None:
-        type = request.type.replace("_request", "_reply")
-        self._replied = True
-        self.output.message(request, type, content, metadata, kind="reply")
+        head = {
+            "type": "reply",
+            "id": request.id,
+            "msg_type": request.type.replace("_request", "_reply"),
+        }
+        self._answer = [packet.dumps(head), packet.dumps(content), packet.dumps(metadata or {})]
 
     def _execute(self, request: Request) -> bool:
         """Run a cell. Tell whether it goes on in the loop."""
@@ -291,6 +299,15 @@ _HANDLERS: Dict[str, Callable[[Kernel, Request], Any]] = {
     "comm_msg": Kernel._comm,
     "comm_close": Kernel._comm,
 }
+
+
+def _packages_at() -> int:
+    """Return where in sys.path the session's own packages are found before those of
+    the interpreter, and after its standard library."""
+    for i, entry in enumerate(sys.path):
+        if entry.endswith(("site-packages", "dist-packages")):
+            return i
+    return len(sys.path)
 
 
 def _code(request: Request) -> "tuple[str, int]":

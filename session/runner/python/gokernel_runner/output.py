@@ -86,26 +86,29 @@ class Output:
         content: Any,
         metadata: Any = None,
         buffers: Any = None,
-        kind: str = "output",
     ) -> None:
-        """Send an iopub message, or with kind "reply" a reply."""
+        """Send an iopub message."""
         parts = [_raw(b) for b in buffers or ()]
-        self.packet(
-            {"type": kind, "id": request.id, "msg_type": type}, content, metadata or {}, *parts
-        )
+        head = {"type": "output", "id": request.id, "msg_type": type}
+        self.packet(head, content, metadata or {}, *parts)
 
     def flush(self) -> None:
         """Send all text, and what children and C code have written."""
         self._locked(self._flush)
 
-    def done(self, request: Request) -> None:
-        """Send the rest of the request's text and that it is done."""
+    def done(self, request: Request, reply: Optional[List[Any]] = None) -> None:
+        """Send the rest of the request's text, its encoded reply if it has one, and
+        that it is done."""
 
         def finish() -> None:
             self._flush(final=True)
             for text in request.texts:
                 self._cool(text)
-            packet.write(self._fd, [packet.dumps({"type": "done", "id": request.id})])
+            done = [packet.dumps({"type": "done", "id": request.id})]
+            if reply is None:
+                packet.write(self._fd, done)
+            else:
+                packet.write(self._fd, reply, done)
             # A thread may have been about to append: look once more next time.
             for text in self._retired:
                 if text is not self._current:

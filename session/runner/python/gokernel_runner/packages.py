@@ -36,7 +36,6 @@ def run_pip(line: str, packages: Optional[str]) -> int:
     folder = _folder(words, packages)
     if folder is not None:
         os.makedirs(folder, exist_ok=True)
-        use(folder)
         at = words.index("install") + 1
         words[at:at] = ["--target", folder, "--upgrade"]
         sys.stdout.write(
@@ -51,18 +50,6 @@ def run_pip(line: str, packages: Optional[str]) -> int:
             " imported already.\n"
         )
     return code
-
-
-def use(folder: str) -> None:
-    """Search folder before the interpreter's own packages."""
-    if folder in sys.path:
-        return
-    at = len(sys.path)
-    for i, entry in enumerate(sys.path):
-        if entry.endswith(("site-packages", "dist-packages")):
-            at = i
-            break
-    sys.path.insert(at, folder)
 
 
 def _folder(words: List[str], packages: Optional[str]) -> Optional[str]:

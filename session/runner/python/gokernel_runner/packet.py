@@ -58,12 +58,15 @@ def dumps(value: Any) -> bytes:
 loads = json.loads
 
 
-def write(fd: int, parts: List[Any]) -> None:
-    """Write a packet whose first part is the encoded head. Blocks until done."""
-    sizes = [len(p) for p in parts]
-    vector: List[Any] = [struct.pack(">%dI" % (len(parts) + 1), len(parts), *sizes)]
-    vector += [p for p, n in zip(parts, sizes) if n]
-    rest = sum(sizes) + len(vector[0])
+def write(fd: int, *packets: List[Any]) -> None:
+    """Write packets, each a list of parts with the encoded head first. Blocks until
+    all is written."""
+    vector: List[Any] = []
+    for parts in packets:
+        sizes = [len(p) for p in parts]
+        vector.append(struct.pack(">%dI" % (len(parts) + 1), len(parts), *sizes))
+        vector += [p for p, n in zip(parts, sizes) if n]
+    rest = sum(map(len, vector))
     while True:
         n = os.writev(fd, vector[:_IOV])
         rest -= n

@@ -1,10 +1,8 @@
 """Completion and inspection of the plain shell, from live objects."""
 
 import builtins
-import codeop
 import inspect
 import keyword
-import pkgutil
 import re
 import sys
 import types
@@ -110,6 +108,8 @@ def _modules(package: str) -> Iterable[str]:
     else:
         names += sys.builtin_module_names
     try:
+        import pkgutil
+
         names += [m.name for m in pkgutil.iter_modules(path)]
     except Exception:
         return names
@@ -199,6 +199,8 @@ def is_complete(code: str, flags: int) -> Dict[str, Any]:
     """Return the content of is_complete_reply."""
     if not code.strip():
         return {"status": "complete"}
+    import codeop
+
     compiler = codeop.Compile()
     compiler.flags |= flags
     try:

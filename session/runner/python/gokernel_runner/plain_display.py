@@ -1,9 +1,8 @@
 """Rich values and displays of the plain shell."""
 
 import builtins
-import pprint
+import os
 import sys
-import uuid
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import request as requests
@@ -65,6 +64,8 @@ def pretty(value: Any) -> str:
     """Return repr(value); long containers one item a line."""
     shown = repr(value)
     if len(shown) > _LINE and type(value) in (dict, list, tuple, set, frozenset):
+        import pprint
+
         return pprint.pformat(value, width=_LINE, compact=False, sort_dicts=False)
     return shown
 
@@ -105,7 +106,7 @@ class Displays:
         from types to forms."""
         id = None
         if display_id is not None and display_id is not False:
-            id = uuid.uuid4().hex if display_id is True else str(display_id)
+            id = os.urandom(16).hex() if display_id is True else str(display_id)
         for value in values:
             data, metadata = (value, {}) if raw else bundle(value)
             self.publish("display_data", data, metadata, id)

@@ -2,12 +2,10 @@
 
 import os
 import re
-import shlex
 import sys
 
 from typing import Any, Callable, Dict
 
-from . import command, packages
 
 _LINE = re.compile(r"^(\s*)(?:([!%])(.*)|(\??)([\w.]+)(\?{0,2}))$")
 _CALL = "_gokernel_magic_"
@@ -80,6 +78,8 @@ class Magics:
         if name == "timeit":
             return self._timeit(body)
         if name in ("bash", "sh"):
+            from . import command
+
             code = command.run([name, "-c", body])
             if code:
                 raise RuntimeError("%s ended with exit code %d" % (name, code))
@@ -88,6 +88,8 @@ class Magics:
 
     def shell(self, line: str) -> None:
         """Run !line."""
+        from . import command
+
         self._shell.namespace["_exit_code"] = command.run(line.lstrip("!"))
 
     def ask(self, name: str, level: int) -> None:
@@ -95,6 +97,8 @@ class Magics:
         self._shell.page(name, level - 1)
 
     def _pip(self, line: str) -> None:
+        from . import packages
+
         packages.run_pip(line, self._runner.packages)
 
     def _session(self, line: str) -> None:
@@ -103,6 +107,8 @@ class Magics:
         self._runner.restart = True
 
     def _cd(self, line: str) -> None:
+        import shlex
+
         os.chdir(os.path.expanduser(shlex.split(line)[0] if line else "~"))
         sys.stdout.write(os.getcwd() + "\n")
 

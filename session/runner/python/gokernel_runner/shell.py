@@ -1,6 +1,5 @@
 """What both shells have in common."""
 
-import traceback
 from typing import Any, Dict, List, Optional, Tuple
 
 from .request import Request
@@ -28,6 +27,8 @@ def describe(info: Tuple[Any, Any, Any]) -> Dict[str, Any]:
     name = getattr(etype, "__name__", "Exception")
     if name == "KeyboardInterrupt":
         return {"ename": name, "evalue": "", "traceback": ["KeyboardInterrupt"]}
+    import traceback
+
     lines = "".join(traceback.format_exception(etype, value, tb)).rstrip("\n").split("\n")
     return {"ename": name, "evalue": text(value), "traceback": lines}
 

@@ -14,6 +14,7 @@ def choose(kernel: Any, init: Dict[str, Any]) -> Shell:
         try:
             from .shell_ipython import open_shell
 
+            kernel.open_loop()
             return open_shell(kernel, init)
         except ImportError as err:
             if (err.name or "").partition(".")[0] != "IPython" or "IPython" in sys.modules:
