@@ -14,15 +14,22 @@ import (
 // BenchmarkExecuteNoop measures what the kernel adds to an execute, from the
 // request to its reply and idle, and for kernel_info the whole.
 func BenchmarkExecuteNoop(b *testing.B) {
-	b.Run("pipe", func(b *testing.B) {
-		benchmark(b, execute("1"), kerneltest.Config{Handler: func(r *kerneltest.Run) { r.OK() }})
-	})
-	b.Run("pipe-kernel-info", func(b *testing.B) { benchmark(b, &protocol.KernelInfoRequest{}, kerneltest.Config{}) })
+	for _, transport := range []string{"pipe", "zmq"} {
+		b.Run(transport, func(b *testing.B) { benchmark(b, transport, execute("1")) })
+		b.Run(transport+"-kernel-info", func(b *testing.B) { benchmark(b, transport, &protocol.KernelInfoRequest{}) })
+	}
 }
 
-func benchmark(b *testing.B, content protocol.Content, cfg kerneltest.Config) {
+func benchmark(b *testing.B, transport string, content protocol.Content) {
+	sess := kerneltest.NewSession(b, kerneltest.Config{Handler: func(r *kerneltest.Run) { r.OK() }})
 	client, conn := kernel.Pipe()
-	serve(b, kerneltest.NewSession(b, cfg), conn, nil)
+	if transport == "zmq" {
+		l := listen(b)
+		serve(b, sess, l, nil)
+		client = dial(b, l)
+	} else {
+		serve(b, sess, conn, nil)
+	}
 	defer func() {
 		if err := client.Close(); err != nil {
 			b.Error(err)

@@ -210,12 +210,13 @@ func TestRepliesOvertakeOutputsOnlyWhileNobodySubscribes(t *testing.T) {
 func TestPublishThatWaitsForRoomDoesNotBlockControl(t *testing.T) {
 	c, conn := kernel.Pipe()
 	big := strings.Repeat("x", 1<<20)
-	interrupted := make(chan struct{})
+	full, interrupted := make(chan struct{}), make(chan struct{})
 	sess := kerneltest.NewSession(t, kerneltest.Config{Handler: func(r *kerneltest.Run) {
 		for range 64 {
 			r.Publish(&protocol.Stream{Name: protocol.Stdout, Text: big})
 		}
-		<-r.Interrupted()
+		close(full)
+		r.Wait(r.Interrupted())
 		close(interrupted)
 		r.OK()
 	}})
@@ -232,7 +233,7 @@ func TestPublishThatWaitsForRoomDoesNotBlockControl(t *testing.T) {
 		if err := c.Send(t.Context(), m); err != nil { // and the client reads nothing
 			t.Fatal(err)
 		}
-		sess.WaitRequests(t, 1)
+		<-full
 	}
 	select {
 	case <-interrupted:

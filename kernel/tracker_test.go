@@ -21,7 +21,6 @@ type tracker struct {
 
 	mu          sync.Mutex // guards the fields below
 	changed     chan struct{}
-	closed      bool
 	subscribers int
 	manual      bool // written is called by the test only
 	absent      map[string]bool
