@@ -81,7 +81,7 @@ func (s *serving) usageReply(ctx context.Context) (protocol.Content, error) {
 		host = "localhost"
 	}
 	reply := &protocol.UsageReply{
-		Hostname: host, PID: u.PID, KernelCPU: u.CPU, KernelMemory: u.Memory, CPUCount: runtime.NumCPU(),
+		Status: protocol.StatusOK, Hostname: host, PID: u.PID, KernelCPU: u.CPU, KernelMemory: u.Memory, CPUCount: runtime.NumCPU(),
 	}
 	s.usage.fill(reply)
 	return reply, nil

@@ -198,6 +198,7 @@ type (
 	// UsageReply answers a UsageRequest. Memory is in bytes, cpu in percent
 	// of one processor.
 	UsageReply struct {
+		Status            string          `json:"status,omitempty"` // ipykernel sends none
 		Hostname          string          `json:"hostname"`
 		PID               int             `json:"pid"`
 		KernelCPU         float64         `json:"kernel_cpu"`
