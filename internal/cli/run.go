@@ -88,6 +88,11 @@ func (a *app) run(ctx context.Context, file string, f *runFlags) error {
 		opts.Parameters = append(opts.Parameters, parameter)
 	}
 	nb, err := notebook.ReadFile(file)
+	var invalid *notebook.InvalidError
+	if errors.As(err, &invalid) && nb != nil {
+		fmt.Fprintf(a.stderr, "gokernel: %s is run although it is not valid: %v\n", file, invalid)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
