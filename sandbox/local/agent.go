@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -49,6 +50,10 @@ func AgentMain(args []string, serve func(ctx context.Context, spec sandbox.Spec,
 	}
 	unix.CloseOnExec(specFD)
 	unix.CloseOnExec(readyFD)
+	if err := closeInherited(readyFD + 1); err != nil {
+		return report(ready, err)
+	}
+	_, _ = unix.Setsid() // fails when we lead a session already
 	nameProcess()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -71,6 +76,22 @@ func isPipe(fd int) bool {
 	return unix.Fstat(fd, &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
+// closeInherited closes the descriptors from first on that this process has
+// inherited. They are those that are not closed on exec: they were not, and Go
+// opens none that way.
+func closeInherited(first int) error {
+	fds, err := openFDs()
+	if err != nil {
+		return err
+	}
+	for _, fd := range fds {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); fd >= first && err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd) // not ours to flush
+		}
+	}
+	return nil
+}
+
 // report tells the front an error and returns the exit status.
 func report(ready *os.File, err error) int {
 	defer ready.Close()
@@ -85,19 +106,13 @@ func report(ready *os.File, err error) int {
 	return 1
 }
 
-// spawnAgent starts the agent and leaves it alone. It hands over its own two
-// descriptors and nothing else.
+// spawnAgent starts the agent and leaves it alone.
 func spawnAgent(spec, ready *os.File) error {
-	if err := closeOnExec(readyFD + 1); err != nil {
-		return err
-	}
-	cmd, err := selfCommand(agentCommand)
+	path, name, err := self()
 	if err != nil {
 		return err
 	}
-	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{spec, ready}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := &exec.Cmd{Path: path, Args: []string{name, agentCommand}, Dir: "/", ExtraFiles: []*os.File{spec, ready}}
 	if err := cmd.Start(); err != nil {
 		return err
 	}

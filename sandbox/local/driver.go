@@ -132,7 +132,7 @@ func (d *Driver) spawn(ctx context.Context, spec sandbox.Spec) error {
 	if err != nil {
 		return fmt.Errorf("spec: %w", err)
 	}
-	cmd, err := d.command(spec.Agent)
+	cmd, name, err := d.spawner(spec.Agent)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (d *Driver) spawn(ctx context.Context, spec sandbox.Spec) error {
 	case len(answer) > 0:
 		return errors.New(string(answer))
 	}
-	return fmt.Errorf("%s ended without saying why: %w", cmd.Args[0], cmp.Or(waitErr, readErr, errNoAnswer))
+	return fmt.Errorf("%s ended without saying why: %w", name, cmp.Or(waitErr, readErr, errNoAnswer))
 }
 
 var errNoAnswer = errors.New("it may not be a gokernel program")

@@ -1,9 +1,10 @@
 // Package local is the driver whose agents are processes of this machine.
 //
 // An agent is the program "gokernel agent", started twice removed from its
-// front: the front starts "gokernel agent --spawn", which starts the agent in a
-// session of its own and ends at once. So the agent is no child of the front and
-// in neither its process group nor its terminal. Its standard streams are the
+// front: the front starts a shell that starts the agent and ends at once (or,
+// where there is no shell, "gokernel agent --spawn", which costs the start of
+// one more Go program), and the agent makes a session of its own. So it is no
+// child of the front and in neither its process group nor its terminal. Its standard streams are the
 // null device and its working directory is the root. It has two more
 // descriptors: from 3 it reads its [sandbox.Spec] as JSON, on 4 it says "ok" or
 // what went wrong; both are closed then.
@@ -46,6 +47,7 @@ type Options struct {
 type Driver struct {
 	dir   string
 	agent string
+	shell string // starts agents; empty when there is none
 	grace time.Duration
 	log   *slog.Logger
 }
@@ -56,7 +58,7 @@ var _ sandbox.Driver = (*Driver)(nil)
 // in a directory there. A spec without one gets stateDir/sessions/ID. opts may
 // be nil.
 func New(stateDir string, opts *Options) *Driver {
-	d := &Driver{dir: stateDir, grace: 5 * time.Second, log: slog.New(slog.DiscardHandler)}
+	d := &Driver{dir: stateDir, shell: "/bin/sh", grace: 5 * time.Second, log: slog.New(slog.DiscardHandler)}
 	if opts == nil {
 		return d
 	}

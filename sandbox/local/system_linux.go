@@ -1,9 +1,7 @@
 package local
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,22 +42,20 @@ func peerOf(conn *net.UnixConn) (peer, error) {
 	return p, nil
 }
 
-// closeOnExec keeps descriptors from first on from what this process starts.
-func closeOnExec(first int) error {
-	err := unix.CloseRange(uint(first), math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil {
-		return nil
+// openFDs returns the numbers of open descriptors, and maybe of one that is
+// closed again.
+func openFDs() ([]int, error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, fmt.Errorf("list descriptors: %w", err)
 	}
-	fds, dirErr := os.ReadDir("/proc/self/fd") // before Linux 5.11
-	if dirErr != nil {
-		return fmt.Errorf("mark descriptors close-on-exec: %w", errors.Join(err, dirErr))
-	}
-	for _, entry := range fds {
-		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd >= first {
-			unix.CloseOnExec(fd)
+	var fds []int
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil {
+			fds = append(fds, fd)
 		}
 	}
-	return nil
+	return fds, nil
 }
 
 // nameProcess gives the process the name that lists of processes show: started
