@@ -4,12 +4,14 @@ package python_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,14 +40,13 @@ type python struct {
 	ipython bool
 }
 
-// pythons returns the interpreters of the machine, one of each minor version,
-// and the one with IPython for sure.
-func pythons(t *testing.T) []python {
-	t.Helper()
+// pythons are the interpreters of the machine, one of each minor version, and
+// one with IPython.
+var pythons = sync.OnceValue(func() []python {
 	var found []python
 	seen := map[string]bool{}
 	for _, path := range candidates() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		info, err := runner.Inspect(ctx, path)
 		cancel()
 		if err != nil {
@@ -62,13 +63,21 @@ func pythons(t *testing.T) []python {
 		seen[key] = true
 		found = append(found, python{info.Executable, minor, info.HasIPython})
 	}
-	if len(found) == 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("this machine has no Python of 3.9 or newer")
-		}
-		t.Skip("this machine has no Python of 3.9 or newer")
-	}
 	return found
+})
+
+// requirePythons returns pythons, or fails where tests must run.
+func requirePythons(t *testing.T) []python {
+	t.Helper()
+	found := pythons()
+	if len(found) > 0 {
+		return found
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("this machine has no Python of 3.9 or newer")
+	}
+	t.Skip("this machine has no Python of 3.9 or newer")
+	return nil
 }
 
 func candidates() []string {
@@ -96,10 +105,29 @@ func candidates() []string {
 	return list
 }
 
-// program installs the runner once for all tests of t.
+// workspace holds the program and a home directory for all tests of the package,
+// so that Python compiles the program once.
+var workspace string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "gokernel-python-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	workspace = dir
+	return m.Run()
+}
+
+// program installs the runner and returns its entry.
 func program(t *testing.T) string {
 	t.Helper()
-	path, err := runner.Python().Install(t.TempDir())
+	path, err := runner.Python().Install(filepath.Join(workspace, "program"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,9 +145,9 @@ type shell struct {
 func shells(t *testing.T) []shell {
 	t.Helper()
 	path := program(t)
-	home := t.TempDir()
+	home := filepath.Join(workspace, "home")
 	var list []shell
-	for _, p := range pythons(t) {
+	for _, p := range requirePythons(t) {
 		for _, plain := range []bool{false, true} {
 			if !plain && !p.ipython {
 				continue
@@ -154,7 +182,7 @@ func TestConformance(t *testing.T) {
 
 func TestSourcesCompile(t *testing.T) {
 	entry := program(t)
-	for _, p := range pythons(t) {
+	for _, p := range requirePythons(t) {
 		// -W error finds escapes and comparisons that later versions refuse.
 		out, err := exec.Command(p.path, "-W", "error", "-m", "compileall", "-q", "-f", filepath.Dir(entry)).CombinedOutput()
 		if err != nil {
