@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,6 +52,22 @@ func closeOnExec() error {
 		}
 	}
 	return nil
+}
+
+// isIgnored says whether this process ignores a signal. What package signal
+// says of that is not true any more once the signal was asked for and left.
+func isIgnored(sig syscall.Signal) bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return signal.Ignored(sig)
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "SigIgn:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits&(1<<(sig-1)) != 0
+		}
+	}
+	return signal.Ignored(sig)
 }
 
 // await waits for the end of the process and returns with the lock of the

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"syscall"
 
 	"github.com/gokernel/gokernel/sandbox"
@@ -19,6 +20,8 @@ func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tru
 func adoptOrphans() error { return nil }
 
 func closeOnExec() error { return nil }
+
+func isIgnored(sig syscall.Signal) bool { return signal.Ignored(sig) }
 
 // await waits for the end of the process and returns with the lock of the
 // sandbox held.

@@ -97,8 +97,8 @@ func (b *box) starter() {
 // be ignored by them too.
 func unignoreSignals() (undo func()) {
 	var ignored []os.Signal
-	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
-		if signal.Ignored(sig) {
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
+		if isIgnored(sig) {
 			ignored = append(ignored, sig)
 		}
 	}
