@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -58,8 +59,9 @@ func TestKernelOverZMQServesTwoClientsWithTheirOwnParents(t *testing.T) {
 		ma, mb := a.Request(protocol.Shell, execute("a")), b.Request(protocol.Shell, execute("b"))
 		want := []string{"iopub status busy", "iopub execute_input", "iopub stream", "iopub status idle"}
 		b.Idle(ma) // everybody sees all of iopub
-		if got := b.Messages(ma); len(got) != len(want) {
-			t.Errorf("the other client sees %q, want %q", b.Transcript(ma), want)
+		// A late answer to one of Dial's questions makes busy come twice.
+		if got := slices.Compact(b.Transcript(ma)); !slices.Equal(got, want) {
+			t.Errorf("the other client sees %q, want %q", got, want)
 		}
 		a.Reply(ma)
 		b.Reply(mb)
