@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -38,6 +39,8 @@ type marker struct {
 	Bytes  int64          `json:"bytes"`
 	Types  map[string]int `json:"types,omitempty"` // frames by message type; not for streams
 	Full   bool           `json:"full,omitempty"`  // because they could not be written
+
+	shared bool // readers may have it
 }
 
 // frame returns the message that stands in place of what was cut.
@@ -78,31 +81,39 @@ func (m *marker) typeList() string {
 	return strings.Join(list, ", ")
 }
 
-// with returns the marker m, or a new one when m is nil, that stands for f too.
+// with returns m, or another one if m is nil or shared, that stands for f too.
 func (m *marker) with(key markerKey, f *wire.Frame, size int64, full bool) *marker {
-	c := &marker{markerKey: key}
-	if m != nil {
-		*c = *m
-	}
-	c.Full = c.Full || full
-	c.Frames++
-	c.Bytes += size
-	if c.At.Before(f.Cursor) {
-		c.At, c.Time, c.Parent = f.Cursor, f.Time, bytes.Clone(f.Parent)
-	}
-	if key.Class != classStream {
-		types := map[string]int{f.MsgType: 1}
-		for name, n := range c.Types {
-			types[name] += n
+	switch {
+	case m == nil:
+		m = &marker{markerKey: key}
+		if key.Class != classStream {
+			m.Types = make(map[string]int)
 		}
-		c.Types = types
+	case m.shared:
+		c := *m
+		c.shared = false
+		c.Types = maps.Clone(m.Types)
+		m = &c
 	}
-	return c
+	m.Full = m.Full || full
+	m.Frames++
+	m.Bytes += size
+	if m.At.Before(f.Cursor) {
+		m.At, m.Time = f.Cursor, f.Time
+		if !bytes.Equal(m.Parent, f.Parent) {
+			m.Parent = bytes.Clone(f.Parent)
+		}
+	}
+	if m.Types != nil {
+		m.Types[f.MsgType]++
+	}
+	return m
 }
 
 // plus returns m that stands for what an older one stands for, too.
 func (m *marker) plus(older *marker) *marker {
 	sum := *m
+	sum.shared = false
 	sum.Frames += older.Frames
 	sum.Bytes += older.Bytes
 	sum.Full = sum.Full || older.Full
@@ -135,6 +146,9 @@ func (ms *markers) list() []*marker {
 	ms.fold()
 	list := make([]*marker, 0, len(ms.byKey))
 	for _, m := range ms.byKey {
+		if !m.shared {
+			m.shared = true
+		}
 		list = append(list, m)
 	}
 	sortMarkers(list)
@@ -195,13 +209,11 @@ func (ms *markers) fold() {
 
 // textSize returns how many bytes of text the content of a stream message has.
 func textSize(content []byte) int64 {
+	if n, ok := quickTextSize(content); ok {
+		return n
+	}
 	var s struct {
 		Text string `json:"text"`
-	}
-	if len(content) > 4096 || bytes.IndexByte(content, '\\') >= 0 {
-		if n, ok := quickTextSize(content); ok {
-			return n
-		}
 	}
 	if json.Unmarshal(content, &s) != nil {
 		return int64(len(content))

@@ -44,7 +44,9 @@ func appendForEver(dir string) {
 		case 2:
 			f = display("r", 5000)
 		case 3:
-			f = stream("r", "stderr", strings.Repeat("y", 300<<10)) // more than one write
+			if i%32 == 3 {
+				f = stream("r", "stderr", strings.Repeat("y", 300<<10)) // more than one write
+			}
 		}
 		j.Append(f)
 		if f.MsgType == "status" {

@@ -68,7 +68,7 @@ func (j *Journal) retain(c class) {
 	}
 	goal := budget
 	if c != classSpill {
-		goal -= budget / 16
+		goal -= j.segmentSize(c)
 	}
 	t := &cutting{
 		class: c, used: j.used[c], list: slices.Clone(j.lists[c]),

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// maxSegment is how large a segment becomes, unless one record is larger.
-	maxSegment = 8 << 20
+	// maxSegment is how large a segment becomes, unless one record is larger. A
+	// segment is cut at once, while Append waits.
+	maxSegment = 4 << 20
 	// gather is up to which size a body is copied to be written with its head
 	// in one call.
 	gather = 256 << 10
