@@ -17,10 +17,11 @@ _ECHO = 0.2
 
 
 class Interrupts:
-    """The handler of SIGINT. All methods are for the main thread, except hold and release."""
+    """The handler of SIGINT. All methods are for the main thread, except hold,
+    release and nudge."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         self._main = threading.get_ident()
         self._running: Optional[str] = None
         self._hold = 0
@@ -73,11 +74,9 @@ class Interrupts:
 
     def _handle(self, signum: int, frame: Any) -> None:
         ids = self._read()
-        now = time.monotonic()
         if len(ids) > 1:
-            self._echoes = len(ids) - 1
-            self._echo_until = now + _ECHO
-        if not ids and self._echoes and now < self._echo_until:
+            self._expect_echoes(len(ids) - 1)
+        if not ids and self._echoes and time.monotonic() < self._echo_until:
             self._echoes -= 1
             return
         running = self._running
@@ -87,6 +86,18 @@ class Interrupts:
             self._pending = True
             return
         self._interrupt()
+
+    def _expect_echoes(self, n: int) -> None:
+        now = time.monotonic()
+        self._echoes = n + (self._echoes if now < self._echo_until else 0)
+        self._echo_until = now + _ECHO
+
+    def nudge(self) -> None:
+        """On another thread: signal the main thread once more, for nobody has read
+        the pipe. A signal that comes between the last look at signals and a system
+        call that blocks does not end that call."""
+        self._expect_echoes(1)
+        signal.pthread_kill(self._main, signal.SIGINT)
 
     def _interrupt(self) -> None:
         task = self.task
@@ -105,7 +116,7 @@ class Interrupts:
         data = b""
         while True:
             try:
-                piece = os.read(self._fd, 65536)
+                piece = os.read(self.fd, 65536)
             except OSError:
                 break
             if not piece:

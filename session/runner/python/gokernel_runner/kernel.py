@@ -1,5 +1,6 @@
 """The requests of the agent, one at a time."""
 
+import atexit
 import contextvars
 import datetime
 import os
@@ -39,8 +40,6 @@ class Kernel:
         self.restart = False
         # Values of context variables that cells set stay for the next cells.
         self._context = contextvars.copy_context()
-        # Text from before the first cell, which shows it.
-        self._early: List[str] = []
         self._busy = False
         # The encoded reply to the request that runs, sent when it is done.
         self._answer: Optional[List[bytes]] = None
@@ -48,12 +47,11 @@ class Kernel:
 
     def serve(self) -> int:
         """Run until the session ends and return the exit code."""
-        start = Request("")
-        self._start = start
-        start.stdout = start.stderr = lambda s: self._early.append(s)
-        requests.enter(start)
+        self.output.begin()
         requests.follow_threads()
         streams.install(self.output)
+        # The first to be registered is the last to be called.
+        atexit.register(self.output.flush)
         streams.follow_children(self.output)
         self.prompts.install()
         imports.install()
@@ -202,8 +200,8 @@ class Kernel:
             self.output.message(
                 request, "execute_input", {"code": code, "execution_count": self.shell.count}
             )
-            if self._early:
-                self._show_early(request)
+            if self.output.early is not None:
+                self.output.show_early(request)
         expressions = content.get("user_expressions")
         if not isinstance(expressions, dict):
             expressions = _NOTHING
@@ -214,12 +212,6 @@ class Kernel:
             return False
         self._await(request, outcome, finish)
         return True
-
-    def _show_early(self, request: Request) -> None:
-        early, self._early = self._early, []
-        self._start.stdout = lambda s: requests.latest().stdout(s)
-        self._start.stderr = lambda s: requests.latest().stderr(s)
-        request.stderr("".join(early))
 
     def _await(self, request: Request, coro: Any, finish: Callable[[Outcome], None]) -> None:
         """Let the loop run a cell that awaits something."""

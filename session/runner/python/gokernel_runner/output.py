@@ -7,11 +7,13 @@ send it within TICK. When nothing was sent lately a whole line is sent at once.
 
 import os
 import re
+import select
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional
 
 from . import packet
+from . import request as requests
 from .interrupts import Interrupts
 from .pipes import Pipes
 from .request import Request
@@ -19,6 +21,9 @@ from .request import Request
 # How long text may wait, in seconds. A thread that wants the interpreter's lock
 # waits up to 5 ms for it, so that both together stay near 10 ms.
 TICK = 0.006
+# How long the main thread may take to notice an interrupt before it is signalled
+# again, in seconds.
+NUDGE = 0.03
 # Characters of one stream packet, so that it has at most 1 MiB.
 PIECE = 1 << 18
 # A text longer than this is not left to the pump.
@@ -66,6 +71,8 @@ class Output:
         self._sent = 0.0
         self._armed = False
         self.closed = False
+        # Text and messages from before the first cell, which shows them; then None.
+        self.early: Optional[List[Any]] = []
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -88,6 +95,15 @@ class Output:
         buffers: Any = None,
     ) -> None:
         """Send an iopub message."""
+        if request.texts is None:
+            if type == "error":
+                # It is not an error of the cell that shows it.
+                request.stderr("\n".join(content["traceback"]) + "\n")
+                return
+            if self.early is not None:
+                self.early.append((type, content, metadata, buffers))
+                return
+            request = requests.latest()
         parts = [_raw(b) for b in buffers or ()]
         head = {"type": "output", "id": request.id, "msg_type": type}
         self.packet(head, content, metadata or {}, *parts)
@@ -117,7 +133,7 @@ class Output:
 
         self._locked(finish)
 
-    def _locked(self, action: Callable[[], None], late: Optional[List[Any]] = None) -> None:
+    def _locked(self, action: Callable[[], Any], late: Optional[List[Any]] = None) -> None:
         self._interrupts.hold()
         try:
             with self._lock:
@@ -140,6 +156,30 @@ class Output:
     def _packet(self, parts: List[Any]) -> None:
         self._flush()
         packet.write(self._fd, parts)
+
+    # Before the first cell
+
+    def begin(self) -> Request:
+        """Enter the request that stands for the time before the first one."""
+        start = Request("")
+        start.stdout = start.stderr = self._early_text
+        requests.enter(start)
+        return start
+
+    def _early_text(self, s: str) -> None:
+        if self.early is not None:
+            self.early.append(s)
+        else:
+            requests.latest().stderr(s)
+
+    def show_early(self, request: Request) -> None:
+        """Show with request what was written and displayed before."""
+        early, self.early = self.early, None
+        for item in early or ():
+            if isinstance(item, str):
+                request.stderr(item)
+            else:
+                self.message(request, *item)
 
     # Text
 
@@ -197,8 +237,9 @@ class Output:
         if time.monotonic() - self._sent >= TICK:
             self.flush()
 
-    def _flush(self, final: bool = False) -> None:
-        """Send pipes, then texts. With the lock held and busy set."""
+    def _flush(self, final: bool = False) -> bool:
+        """Send pipes, then texts, and tell if there was any. With the lock held and
+        busy set."""
         sent = self._pipes.drain(self._stream, final)
         for text in list(self._texts):
             n = len(text.parts)
@@ -222,6 +263,7 @@ class Output:
             sent = True
         if sent:
             self._sent = time.monotonic()
+        return sent
 
     def _pieces(self, head: bytes, s: str) -> None:
         at = 0
@@ -236,7 +278,6 @@ class Output:
 
     def _stream(self, request: Request, name: str, data: Any) -> None:
         if request.texts is None:
-            # From before the first request: kept for the first cell.
             request.stderr(bytes(data).decode())
             return
         head = request.texts[0 if name == "stdout" else 1].head
@@ -261,34 +302,33 @@ class Output:
         thread.start()
 
     def _pump(self, gone: Callable[[], None]) -> None:
-        wait = self._pipes.waiter(self._wake_r, self._fd)
+        wake, asked = self._wake_r, self._interrupts.fd
+        wait = self._pipes.waiter({wake: select.POLLIN, asked: select.POLLIN, self._fd: 0})
+        nudge_at = 0.0
         while not self.closed:
-            woken, hangup = wait(None)
-            if hangup:
+            ready = wait(not self._armed)
+            if self._fd in ready:
                 gone()
                 return
-            if woken:
-                try:
-                    os.read(self._wake_r, 64)
-                except OSError:
-                    pass
-            else:
-                self.flush()
-            while self._armed and not self.closed:
+            if wake in ready:
+                _empty(wake)
+            if self._armed or asked in ready:
                 time.sleep(TICK)
-                self._tick()
+                self._locked(self._tick)
+            elif ready:
+                self._locked(self._tick)
+            now = time.monotonic()
+            if asked not in ready:
+                nudge_at = now + NUDGE
+            elif now >= nudge_at:
+                nudge_at = now + NUDGE
+                self._interrupts.nudge()
 
     def _tick(self) -> None:
-        def tick() -> None:
-            if any(t.parts for t in list(self._texts)):
-                self._flush()
-                return
-            self._pipes.drain(self._stream, False)
-            self._armed = False
-            if self._current is not None:
-                self._cool(self._current)
-
-        self._locked(tick)
+        # What follows within TICK is sent together.
+        self._armed = self._flush()
+        if not self._armed and self._current is not None:
+            self._cool(self._current)
 
     # Forks
 
@@ -300,6 +340,13 @@ class Output:
         for text in list(self._texts):
             del text.parts[:]
             self._cool(text)
+
+
+def _empty(fd: int) -> None:
+    try:
+        os.read(fd, 64)
+    except OSError:
+        pass
 
 
 def _raw(buffer: Any) -> Any:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import select
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Set
 
 from . import request as requests
 
@@ -134,24 +134,23 @@ class Pipes:
         """Stop looking: the code has closed the descriptor and nobody else has it."""
         self._poll.unregister(pipe.fd)
 
-    def waiter(self, wake: int, channel: int) -> Callable[[Optional[float]], Tuple[bool, bool]]:
-        """Return a function that waits for text, and tells if wake is readable and if
-        the other end of channel is closed."""
+    def waiter(self, others: Dict[int, int]) -> Callable[[bool], Set[int]]:
+        """Return a function that waits for text, or only looks when it is told not to
+        block. It returns the descriptors that are ready, also those of others, which
+        has their poll events."""
         poll = select.poll()
-        poll.register(wake, select.POLLIN)
-        poll.register(channel, 0)
+        for fd, events in others.items():
+            poll.register(fd, events)
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
 
-        def wait(timeout: Optional[float]) -> Tuple[bool, bool]:
-            woken = hangup = False
-            for fd, events in poll.poll(timeout):
-                if fd == wake:
-                    woken = True
-                elif fd == channel:
-                    hangup = True
-                elif not events & select.POLLIN:
+        def wait(block: bool) -> Set[int]:
+            ready = set()
+            for fd, events in poll.poll(None if block else 0):
+                if fd in others or events & select.POLLIN:
+                    ready.add(fd)
+                else:
                     poll.unregister(fd)
-            return woken, hangup
+            return ready
 
         return wait

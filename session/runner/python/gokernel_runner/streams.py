@@ -174,6 +174,9 @@ def follow_children(output: Output) -> None:
         subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[union-attr]
     for name in ("system", "posix_spawn", "posix_spawnp", "execv", "execve"):
         flushing(os, name)
+    # What ends the process here and now must not take text along.
+    for name in ("_exit", "abort", "kill", "killpg"):
+        flushing(os, name)
     write = os.write
 
     def write_fd(fd: int, data: Any) -> int:
