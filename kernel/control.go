@@ -51,6 +51,7 @@ func (s *serving) shutdown(ctx context.Context, m *protocol.Message) {
 		if r.Restart {
 			s.within(ctx, restartLimit, "restarting the session", s.sess.Restart)
 		}
+		s.deliveries.ack()
 		s.within(ctx, detachLimit, "detaching from the session", s.sess.Detach)
 	}
 	s.stop(ErrShutdown)

@@ -193,7 +193,9 @@ func (s *serving) receive(ctx context.Context) {
 			s.stop(err) // has no effect when ctx has ended
 			return
 		}
-		s.log.Debug("message received", "channel", m.Channel, "type", m.Header.MsgType, "id", m.Header.MsgID)
+		if s.log.Enabled(ctx, slog.LevelDebug) {
+			s.log.Debug("message received", "channel", m.Channel, "type", m.Header.MsgType, "id", m.Header.MsgID)
+		}
 		in := inbound{Message: m, published: s.deliveries.request(m.Header.MsgType == "kernel_info_request")}
 		var q *queue[inbound]
 		switch m.Channel {

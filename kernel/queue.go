@@ -41,17 +41,17 @@ func (q *queue[T]) put(v T, size int) bool {
 
 // get removes the first item. It waits until there is one or ctx ends.
 func (q *queue[T]) get(ctx context.Context) (T, error) {
-	for {
+	for ctx.Err() == nil {
 		if v, ok := q.take(); ok {
 			return v, nil
 		}
 		select {
 		case <-q.wake:
 		case <-ctx.Done():
-			var zero T
-			return zero, ctx.Err()
 		}
 	}
+	var zero T
+	return zero, ctx.Err()
 }
 
 func (q *queue[T]) take() (T, bool) {
