@@ -53,8 +53,8 @@ lint: ## gofmt, go vet for three systems, staticcheck
 check: lint test ## what a change must pass
 
 .PHONY: bench
-bench: build test-deps ## measure against ipykernel in one run, print a table
-	$(GO) test -v -timeout 25m -run TestBench -bench.kernels ./tests
+bench: test-deps ## measure against ipykernel in one run, print a table
+	GOKERNEL_BENCH=1 $(GO) test -count=1 -v -timeout 25m -run TestBench ./tests
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

@@ -1,0 +1,1 @@
+"""Measures kernels beside each other, in one run on one machine."""
