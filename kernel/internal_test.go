@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/gokernel/gokernel/protocol"
+	"github.com/gokernel/gokernel/session/wire"
 )
 
 func TestQueueIsBoundedInNumberAndBytes(t *testing.T) {
@@ -57,6 +58,18 @@ func TestQueueGetWaitsUntilItsContextEnds(t *testing.T) {
 			t.Errorf("get = %v, want context.Canceled", err)
 		}
 	})
+}
+
+func TestAcknowledgementsNeverGoBack(t *testing.T) {
+	d := &delivery{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	for _, n := range []uint64{5, 3} { // 3 was held by an earlier front
+		if !d.add(t.Context(), &wire.Frame{Cursor: wire.Cursor{Epoch: 1, Number: n}, Kind: wire.KindProgress}) {
+			t.Fatal("add = false")
+		}
+	}
+	if d.upto.Number != 5 || len(d.items) != 0 {
+		t.Errorf("delivered up to %d with %d left, want 5 and none", d.upto.Number, len(d.items))
+	}
 }
 
 func TestHostUsage(t *testing.T) {

@@ -91,7 +91,9 @@ func (d *delivery) advance() {
 	n := 0
 	for n < len(d.items) && d.items[n].state == delivered {
 		d.bytes -= d.items[n].frame.Size()
-		d.upto = d.items[n].frame.Cursor
+		if c := d.items[n].frame.Cursor; d.upto.Before(c) { // what an earlier front held comes first, with lower numbers
+			d.upto = c
+		}
 		d.items[n] = nil
 		n++
 	}
