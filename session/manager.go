@@ -11,10 +11,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,8 +102,9 @@ type OpenRequest struct {
 	ConnectionFile string
 }
 
-// Open finds or makes a session. The error wraps ErrNotFound or ErrExpired when
-// a session that must exist does not.
+// Open finds or makes a session, with an agent that runs. One that exists is
+// kept from then on if the request says so. The error wraps ErrNotFound or
+// ErrExpired when a session that must exist does not.
 func (m *Manager) Open(ctx context.Context, r OpenRequest) (*Session, error) {
 	m.reap(ctx)
 	if r.ConnectionFile != "" {
@@ -111,10 +112,13 @@ func (m *Manager) Open(ctx context.Context, r OpenRequest) (*Session, error) {
 			return nil, err
 		}
 	}
-	if r.Session != "" {
-		s, err := m.Get(ctx, r.Session)
+	if r.Session == "" {
+		return m.create(ctx, &r)
+	}
+	for {
+		s, err := m.find(ctx, &r)
 		if err == nil {
-			return s, m.ensure(ctx, s)
+			return s, nil
 		}
 		if !r.Create || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExpired) || IsID(r.Session) {
 			return nil, err
@@ -122,14 +126,29 @@ func (m *Manager) Open(ctx context.Context, r OpenRequest) (*Session, error) {
 		if err := ValidName(r.Session); err != nil {
 			return nil, err
 		}
+		s, err = m.create(ctx, &r)
+		if !errors.Is(err, ErrNameTaken) || ctx.Err() != nil {
+			return s, err
+		}
+		// Somebody was faster: what they have made is to be found.
 	}
-	s, err := m.create(ctx, &r)
-	if errors.Is(err, ErrNameTaken) { // somebody was faster
-		if s, err = m.Get(ctx, r.Session); err == nil {
-			err = m.ensure(ctx, s)
+}
+
+// find returns the session that r names, with an agent that runs.
+func (m *Manager) find(ctx context.Context, r *OpenRequest) (*Session, error) {
+	s, err := m.Get(ctx, r.Session)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.ensure(ctx, s); err != nil {
+		return nil, err
+	}
+	if r.Kept && !s.Kept() {
+		if err := s.Keep(ctx, r.Lease); err != nil {
+			return nil, err
 		}
 	}
-	return s, err
+	return s, nil
 }
 
 // Get finds the session with this id or name, which must exist. It does not
@@ -168,21 +187,43 @@ func (m *Manager) List(ctx context.Context) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Listed, 0, len(rows))
-	for _, row := range rows {
-		s := &Session{m: m, id: row.ID, row: row}
-		one := Listed{Info: Info{
-			ID: row.ID, Name: row.Name, Language: row.Language, Kept: row.Kept, Isolation: row.Isolation, Dir: row.Dir,
-			Created: row.Created, State: wire.StateClosed,
-		}}
-		short, cancel := context.WithTimeout(ctx, 2*time.Second)
-		if info, err := s.Info(short); err == nil {
-			one = Listed{Info: *info, Running: true}
-		}
-		cancel()
-		list = append(list, one)
+	list := make([]Listed, len(rows))
+	var asking sync.WaitGroup
+	room := make(chan struct{}, askedAtOnce)
+	for i, row := range rows {
+		asking.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			list[i] = m.describe(ctx, row)
+		})
 	}
+	asking.Wait()
 	return list, nil
+}
+
+const (
+	// askedAtOnce is how many agents List asks at the same time, and infoTime
+	// how long it waits for one.
+	askedAtOnce = 16
+	infoTime    = 2 * time.Second
+)
+
+// describe says what a session is, by its agent if that answers.
+func (m *Manager) describe(ctx context.Context, row *Row) Listed {
+	ctx, cancel := context.WithTimeout(ctx, infoTime)
+	defer cancel()
+	s := &Session{m: m, id: row.ID, row: row}
+	if info, err := s.Info(ctx); err == nil {
+		return Listed{Info: *info, Running: true}
+	}
+	state := wire.StateClosed
+	if row.State == RowStarting {
+		state = wire.StateStarting
+	}
+	return Listed{Info: Info{
+		ID: row.ID, Name: row.Name, Language: row.Language, Kept: row.Kept, Isolation: row.Isolation, Dir: row.Dir,
+		Created: row.Created, State: state,
+	}}
 }
 
 // create makes a session and starts its agent.
@@ -208,15 +249,25 @@ func (m *Manager) create(ctx context.Context, r *OpenRequest) (*Session, error) 
 		return nil, err
 	}
 	s := &Session{m: m, id: id, row: row, spec: &spec}
-	if err := s.start(ctx); err != nil {
+	if err = os.MkdirAll(dir, 0o700); err != nil {
+		err = fmt.Errorf("session directory: %w", err)
+	}
+	if err == nil {
+		err = writeSpec(&spec)
+	}
+	if err == nil {
+		err = s.start(ctx, &spec)
+	}
+	if err != nil {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		return nil, errors.Join(err, m.driver.Stop(cleanup, s.handle()), os.RemoveAll(dir), m.store.Delete(cleanup, id))
+		return nil, errors.Join(err, m.store.Delete(cleanup, id), s.wipe(cleanup, s.handle()))
 	}
 	return s, nil
 }
 
-// ensure starts the agent of a session that exists, unless it is running.
+// ensure starts the agent of a session that exists, unless it is running; if
+// another process is about to, it waits for that.
 func (m *Manager) ensure(ctx context.Context, s *Session) error {
 	c, err := m.driver.Dial(ctx, s.handle())
 	if err == nil {
@@ -246,8 +297,14 @@ func (m *Manager) closeEarlier(ctx context.Context, file string) error {
 	return nil
 }
 
-// reap removes owned sessions whose agent and front are gone: killed both, they
-// could not do it themselves. What fails is tried again the next time.
+// reapAge is how old a session is before its agent may be missing: before, it
+// may be about to start.
+const reapAge = 15 * time.Second
+
+// reap removes owned sessions whose agent and front are gone, and those that
+// were never started: killed, they could not do it themselves. It ends what
+// other agents that were killed have left running. What fails is tried again the
+// next time.
 func (m *Manager) reap(ctx context.Context) {
 	rows, err := m.store.List(ctx, false)
 	if err != nil {
@@ -255,8 +312,12 @@ func (m *Manager) reap(ctx context.Context) {
 		return
 	}
 	for _, row := range rows {
-		if time.Since(row.Created) < 15*time.Second || row.FrontPID == os.Getpid() {
-			continue // may be about to start, or its agent about to be started again
+		if time.Since(row.Created) < reapAge || row.FrontPID == os.Getpid() {
+			continue // its agent may be about to be started, or started again
+		}
+		orphan := !alive(row.FrontPID) && (!row.Kept || row.State == RowStarting)
+		if !orphan && row.Handle.ID == "" {
+			continue // nothing of it has been left
 		}
 		s := &Session{m: m, id: row.ID, row: row}
 		if c, err := m.driver.Dial(ctx, s.handle()); err == nil {
@@ -267,13 +328,12 @@ func (m *Manager) reap(ctx context.Context) {
 		} else if !errors.Is(err, sandbox.ErrNotFound) {
 			continue
 		}
-		if row.Kept || alive(row.FrontPID) {
-			if err := m.driver.Stop(ctx, s.handle()); err != nil { // ends what a killed agent has left
-				m.log.Warn("reaping", "session", row.ID, "error", err)
-			}
-			continue
+		if orphan {
+			err = s.remove(ctx, "its front and its agent were killed")
+		} else if err = m.driver.Stop(ctx, s.handle()); err == nil {
+			err = m.store.SetHandle(ctx, row.ID, sandbox.Handle{}) // once is enough
 		}
-		if err := s.remove(ctx, "its front and its agent were killed"); err != nil {
+		if err != nil {
 			m.log.Warn("reaping", "session", row.ID, "error", err)
 		}
 	}
@@ -291,36 +351,3 @@ func IsID(s string) bool {
 	_, err := uuid.Parse(s)
 	return err == nil && len(s) == 36
 }
-
-// writeSpec keeps the spec in the session's directory, for an agent that has to
-// be started again and for other fronts of the same user.
-func writeSpec(spec *sandbox.Spec) error {
-	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
-		return fmt.Errorf("session directory: %w", err)
-	}
-	b, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(specFile(spec.Dir), b, 0o600); err != nil {
-		return fmt.Errorf("session directory: %w", err)
-	}
-	return nil
-}
-
-func readSpec(dir string) (*sandbox.Spec, error) {
-	b, err := os.ReadFile(specFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: its directory is gone", ErrExpired)
-	}
-	if err != nil {
-		return nil, err
-	}
-	spec := new(sandbox.Spec)
-	if err := json.Unmarshal(b, spec); err != nil {
-		return nil, fmt.Errorf("session spec: %w", err)
-	}
-	return spec, nil
-}
-
-func specFile(dir string) string { return filepath.Join(dir, "spec.json") }

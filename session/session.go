@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -15,12 +14,17 @@ import (
 	"github.com/gokernel/gokernel/session/wire"
 )
 
-// ErrDead is wrapped by errors about a session whose agent does not answer and
-// cannot be started again.
-var ErrDead = errors.New("the session's agent is dead")
+// ErrDead is wrapped by errors about a session whose agent has died, or does so
+// again and again.
+var ErrDead = errors.New("the session's agent has died")
+
+// closeTime is how long an agent may take to hear that its session is closed
+// before it is ended without being asked.
+const closeTime = 5 * time.Second
 
 // A Session is one session, wherever its agent runs. It holds no connection of
-// its own; all methods are safe for concurrent use.
+// its own; all methods are safe for concurrent use. Those that ask the agent
+// return an error that wraps ErrDead when it has died: Attach starts it again.
 type Session struct {
 	m  *Manager
 	id string
@@ -40,7 +44,8 @@ func (s *Session) Name() string {
 	return s.row.Name
 }
 
-// Kept reports whether the session stands by itself.
+// Kept reports whether the session stands by itself, as far as this Session
+// knows: another one may have made it so.
 func (s *Session) Kept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +55,10 @@ func (s *Session) Kept() bool {
 // Info asks the agent what the session is and how it is.
 func (s *Session) Info(ctx context.Context) (*Info, error) {
 	info := new(Info)
-	return info, s.call(ctx, wire.CallInfo, nil, info)
+	if err := s.call(ctx, wire.CallInfo, nil, info); err != nil {
+		return nil, err
+	}
+	return info, nil
 }
 
 // Interrupt interrupts what runs in the session.
@@ -64,21 +72,34 @@ func (s *Session) Restart(ctx context.Context) error {
 }
 
 // Keep makes the session stand by itself under a lease; 0 leaves the lease as
-// it is.
+// it is. It stays so when its agent has to be started again.
 func (s *Session) Keep(ctx context.Context, lease time.Duration) error {
 	if err := s.call(ctx, wire.CallKeep, wire.KeepArgs{Lease: lease}, nil); err != nil {
 		return err
 	}
+	spec, err := readSpec(s.m.sessionDir(s.id))
+	if err == nil {
+		err = keepSpec(spec, lease)
+	}
+	if err == nil {
+		err = writeSpec(spec)
+	}
+	if err == nil {
+		err = s.m.store.SetKept(ctx, s.id, true)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping session %s: %w", s.id, err)
+	}
 	s.mu.Lock()
 	s.row.Kept = true
 	s.mu.Unlock()
-	return s.m.store.SetKept(ctx, s.id, true)
+	return nil
 }
 
 // Close ends the session and returns when nothing of it is left: no process, no
 // file. Closing one that has ended is no error.
 func (s *Session) Close(ctx context.Context) error {
-	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	short, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	if err := s.call(short, wire.CallClose, nil, nil); err != nil {
 		s.m.log.Debug("asking the agent to close", "session", s.id, "error", err)
@@ -86,15 +107,30 @@ func (s *Session) Close(ctx context.Context) error {
 	return s.remove(ctx, "it was closed")
 }
 
-// remove ends the agent, if it is there, and removes all that is left.
+// remove ends the agent, if it is there, and removes all that is left. Its row
+// goes first: a front that finds the agent gone does not start another one then,
+// and one that is just doing so takes it back.
 func (s *Session) remove(ctx context.Context, reason string) error {
-	if err := s.m.driver.Stop(ctx, s.handle()); err != nil {
+	if row, err := s.m.store.Get(ctx, s.id); err == nil {
+		s.mu.Lock()
+		s.row = row // another front may have started another agent
+		s.mu.Unlock()
+	}
+	if err := s.m.store.finish(ctx, s.id, reason); err != nil {
+		return err
+	}
+	return s.wipe(ctx, s.handle())
+}
+
+// wipe ends the agent of a session that is over and removes its directory.
+func (s *Session) wipe(ctx context.Context, h sandbox.Handle) error {
+	if err := s.m.driver.Stop(ctx, h); err != nil {
 		return fmt.Errorf("ending session %s: %w", s.id, err)
 	}
 	if err := os.RemoveAll(s.m.sessionDir(s.id)); err != nil {
-		return err
+		return fmt.Errorf("ending session %s: %w", s.id, err)
 	}
-	return s.m.store.finish(ctx, s.id, reason)
+	return nil
 }
 
 // Ended notes in the registry of a state directory that a session is over. Its
@@ -134,73 +170,135 @@ func (s *Session) handle() sandbox.Handle {
 	return h
 }
 
-// start starts the session's agent, or finds it running.
-func (s *Session) start(ctx context.Context) error {
-	s.mu.Lock()
-	spec := s.spec
-	s.mu.Unlock()
-	if err := writeSpec(spec); err != nil {
-		return err
-	}
+// start starts the session's agent, or finds it running. When the session has
+// been closed meanwhile, nothing of the agent is left and the error says so.
+func (s *Session) start(ctx context.Context, spec *sandbox.Spec) error {
 	h, err := s.m.driver.Start(ctx, *spec)
 	if err != nil {
 		return fmt.Errorf("starting the session's agent: %w", err)
 	}
+	if err := s.m.store.SetHandle(ctx, s.id, h); err != nil {
+		if errors.Is(err, ErrExpired) || errors.Is(err, ErrNotFound) {
+			err = errors.Join(err, s.wipe(ctx, h))
+		}
+		return err
+	}
 	s.mu.Lock()
 	s.row.Handle, s.row.State = h, RowLive
 	s.mu.Unlock()
-	return s.m.store.SetHandle(ctx, s.id, h)
+	return nil
 }
 
-// revive starts an agent for a session whose agent has died. The session's
-// files and its journal stay, its variables are gone.
+// revive starts an agent for a session whose agent has died, or waits for one
+// that another process is just starting. The session's files and its journal
+// stay, its variables are gone.
 func (s *Session) revive(ctx context.Context) error {
-	row, err := s.m.store.Get(ctx, s.id)
+	row, err := s.begun(ctx)
 	if err != nil {
 		return err
 	}
-	if !row.Live() {
-		return fmt.Errorf("session %s %w: %s", s.id, ErrExpired, row.EndReason)
+	spec, err := readSpec(s.m.sessionDir(s.id))
+	if errors.Is(err, ErrExpired) {
+		return errors.Join(fmt.Errorf("session %s %w", s.id, err), s.m.store.finish(ctx, s.id, "its directory is gone"))
 	}
-	spec, err := s.readSpec()
+	if err == nil && row.Kept {
+		err = keepSpec(spec, 0)
+	}
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.row, s.spec = row, spec
 	s.mu.Unlock()
-	return s.start(ctx)
+	return s.start(ctx, spec)
 }
 
-func (s *Session) readSpec() (*sandbox.Spec, error) {
-	s.mu.Lock()
-	spec := s.spec
-	s.mu.Unlock()
-	if spec != nil {
-		return spec, nil
+// startingTime is how long a process may take to start the agent of a session
+// that it makes.
+const startingTime = 30 * time.Second
+
+// begun returns the session's row when no other process is about to start it
+// for the first time.
+func (s *Session) begun(ctx context.Context) (*Row, error) {
+	deadline := time.Now().Add(startingTime)
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		row, err := s.m.store.Get(ctx, s.id)
+		if err != nil {
+			return nil, err
+		}
+		if !row.Live() {
+			return nil, fmt.Errorf("session %s %w: %s", s.id, ErrExpired, row.EndReason)
+		}
+		if row.State != RowStarting || !alive(row.FrontPID) || time.Now().After(deadline) {
+			return row, nil
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
 	}
-	spec, err := readSpec(s.m.sessionDir(s.id))
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	s.spec = spec
-	s.mu.Unlock()
-	return spec, nil
 }
 
-// hello opens a connection to the agent.
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// secret returns what a front must know to talk to the agent.
+func (s *Session) secret() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spec == nil {
+		spec, err := readSpec(s.m.sessionDir(s.id))
+		if err != nil {
+			return "", fmt.Errorf("session %s %w", s.id, err)
+		}
+		s.spec = spec
+	}
+	return s.spec.Secret, nil
+}
+
+// hello opens a connection to the agent, also when another process has started
+// it again meanwhile.
 func (s *Session) hello(ctx context.Context, h wire.Hello) (net.Conn, *wire.Reader, *wire.Welcome, error) {
-	spec, err := s.readSpec()
-	if err != nil {
+	c, r, w, err := s.helloOnce(ctx, h)
+	if !errors.Is(err, sandbox.ErrNotFound) {
+		return c, r, w, err
+	}
+	row, rowErr := s.m.store.Get(ctx, s.id)
+	switch {
+	case rowErr != nil:
+		return nil, nil, nil, errors.Join(err, rowErr)
+	case !row.Live():
+		return nil, nil, nil, fmt.Errorf("session %s %w: %s", s.id, ErrExpired, row.EndReason)
+	}
+	s.mu.Lock()
+	same := string(s.row.Handle.State) == string(row.Handle.State)
+	s.row = row
+	s.mu.Unlock()
+	if same {
 		return nil, nil, nil, err
 	}
+	return s.helloOnce(ctx, h)
+}
+
+func (s *Session) helloOnce(ctx context.Context, h wire.Hello) (net.Conn, *wire.Reader, *wire.Welcome, error) {
 	c, err := s.m.driver.Dial(ctx, s.handle())
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	secret, err := s.secret()
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, c.Close())
+	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) }) // ends what is under way
-	r, w, err := greet(c, h, spec.Secret)
+	r, w, err := greet(c, h, secret)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -247,136 +345,13 @@ func greet(c net.Conn, h wire.Hello, secret string) (*wire.Reader, *wire.Welcome
 
 // call makes one call on a connection of its own.
 func (s *Session) call(ctx context.Context, method string, args, value any) error {
-	c := &caller{dial: func(ctx context.Context) (net.Conn, *wire.Reader, error) {
+	c := newCaller(func(ctx context.Context) (net.Conn, *wire.Reader, error) {
 		conn, r, _, err := s.hello(ctx, wire.Hello{Link: "control"})
 		return conn, r, err
-	}}
-	return errors.Join(c.call(ctx, method, args, value), c.close())
-}
-
-// A caller makes calls on a control connection, which it dials when it needs
-// one. Safe for concurrent use. It starts one goroutine a connection, which
-// reads the answers and ends with the connection.
-type caller struct {
-	dial func(context.Context) (net.Conn, *wire.Reader, error)
-	wg   sync.WaitGroup
-
-	mu      sync.Mutex // guards the fields below
-	conn    net.Conn
-	last    uint64
-	waiting map[uint64]chan *wire.Result
-	closed  bool
-}
-
-// call makes one call and decodes its answer into value.
-func (c *caller) call(ctx context.Context, method string, args, value any) error {
-	call := wire.Call{Type: wire.TypeCall, Method: method}
-	if args != nil {
-		b, err := json.Marshal(args)
-		if err != nil {
-			return err
-		}
-		call.Args = b
+	})
+	err := c.call(ctx, method, args, value)
+	if errors.Is(err, sandbox.ErrNotFound) && !errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("session %s: %w: attach a kernel to start a new one, or close the session", s.id, ErrDead)
 	}
-	answer, err := c.send(ctx, &call)
-	if err != nil {
-		return err
-	}
-	select {
-	case r, ok := <-answer:
-		if !ok {
-			return fmt.Errorf("%s: the link to the agent broke: %w", method, io.ErrUnexpectedEOF)
-		}
-		if r.Code != "" {
-			return errors.New(r.Error)
-		}
-		if value == nil {
-			return nil
-		}
-		return json.Unmarshal(r.Value, value)
-	case <-ctx.Done():
-		c.mu.Lock()
-		delete(c.waiting, call.ID)
-		c.mu.Unlock()
-		return context.Cause(ctx)
-	}
-}
-
-// send sends call and returns where its answer will come, or nothing if the
-// connection breaks before.
-func (c *caller) send(ctx context.Context, call *wire.Call) (<-chan *wire.Result, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, net.ErrClosed
-	}
-	if c.conn == nil {
-		conn, r, err := c.dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c.conn, c.waiting = conn, map[uint64]chan *wire.Result{}
-		c.wg.Go(func() { c.read(conn, r) })
-	}
-	c.last++
-	call.ID = c.last
-	p, err := wire.NewPacket(call)
-	if err != nil {
-		return nil, err
-	}
-	answer := make(chan *wire.Result, 1)
-	c.waiting[call.ID] = answer
-	if err := c.conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return nil, err
-	}
-	if _, err := p.WriteTo(c.conn); err != nil {
-		delete(c.waiting, call.ID)
-		return nil, err
-	}
-	return answer, nil
-}
-
-func (c *caller) read(conn net.Conn, r *wire.Reader) {
-	for {
-		p, err := r.Read()
-		if err != nil {
-			break
-		}
-		result := new(wire.Result)
-		if json.Unmarshal(p.Head, result) != nil || result.Type != wire.TypeResult {
-			continue
-		}
-		c.mu.Lock()
-		if answer, ok := c.waiting[result.ID]; ok {
-			delete(c.waiting, result.ID)
-			answer <- result
-		}
-		c.mu.Unlock()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = conn.Close() // it has ended already
-	if c.conn == conn {
-		c.conn = nil
-		for _, answer := range c.waiting {
-			close(answer)
-		}
-		c.waiting = nil
-	}
-}
-
-// close ends the connection and waits for its reader.
-func (c *caller) close() error {
-	c.mu.Lock()
-	c.closed = true
-	var err error
-	if c.conn != nil {
-		err = c.conn.Close()
-	}
-	c.mu.Unlock()
-	c.wg.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	return errors.Join(err, c.close())
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
@@ -27,12 +28,15 @@ import (
 //	handle    one a connection: reads what the front says
 //	write     one a data connection: sends frames from the journal; a slow front
 //	          blocks only its own
-//	call      one a call on a control connection
+//	call      one a call on a control connection, maxCalls at most
 //	dispatch  performs the queue, one request at a time; the only one that starts
 //	          language processes and that handles their deaths
 //	read      one a language process: turns its packets into frames
 //	watch     one a language process: waits for its end, empties its pipes
+//	restart   replaces the language process when its own code asks for it
 //	lease     ends the session when nothing holds it any more
+//
+// A language process that not even SIGKILL ends keeps its two for longer.
 type Agent struct {
 	spec    sandbox.Spec
 	config  *wire.Config
@@ -50,14 +54,18 @@ type Agent struct {
 	tick   chan struct{}           // wakes lease when something it looks at has changed
 	again  chan struct{}           // asks the dispatcher to start the language
 
-	background sync.WaitGroup // what was started beside the named goroutines
+	background sync.WaitGroup // restart
+	restarting atomic.Bool    // it runs
 
-	queue *queue
+	queue  *queue
+	intake sync.Mutex // held while a request is journaled and queued
+	acks   sync.Mutex // held while the kernel's cursor moves
 
 	mu       sync.Mutex // guards the fields below
 	fronts   map[*front]struct{}
-	fenced   map[string]struct{} // names of kernel fronts that were taken over
-	prompts  map[wire.Cursor]prompt
+	kernel   string              // name of the kernel's front that attached last
+	fenced   map[string]struct{} // names of kernel fronts that it has taken over from
+	prompts  map[wire.Cursor]*prompt
 	kept     bool
 	term     time.Duration         // the lease
 	idleFrom time.Time             // since when nothing has held the session; zero while held
@@ -75,7 +83,9 @@ type errEnd struct {
 func (e *errEnd) Error() string { return e.reason }
 
 // Serve holds the session of spec and answers on l until the session ends or
-// ctx does. When the session has ended for good its directory is removed.
+// ctx does, and closes l. When the session has ended for good its directory is
+// removed; when ctx has ended a kept session it is not, and its fronts may start
+// another agent.
 func Serve(ctx context.Context, spec sandbox.Spec, l net.Listener, opts Options) error {
 	a, err := open(ctx, spec, opts)
 	if err != nil {
@@ -88,6 +98,9 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	config, err := parseConfig(spec.Config)
 	if err != nil {
 		return nil, err
+	}
+	if spec.Secret == "" {
+		return nil, errors.New("agent: no secret is given")
 	}
 	isolation, ok := opts.Isolations[config.Isolation]
 	if !ok {
@@ -104,7 +117,7 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
 		grace: ownedGrace, created: time.Now(), isolation: isolation.Capabilities().Name,
 		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(),
-		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]prompt{},
+		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]*prompt{},
 		conns: map[net.Conn]struct{}{},
 		kept:  config.Kept, term: config.Lease, idleFrom: time.Now(),
 	}
@@ -145,7 +158,7 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	a.lang.stop()
 	a.abortAll()
 	err := l.Close()
-	a.hangUp(end.reason)
+	a.hangUp(end)
 	links.Wait()
 	a.background.Wait()
 	err = errors.Join(ignoreClosed(err), a.sandbox.Close(), a.journal.Close())

@@ -31,8 +31,8 @@ type Options struct {
 	Isolations map[string]sandbox.Isolation
 	// Languages finds a language by name.
 	Languages func(name string) (Language, bool)
-	// Ended is called when the session has ended for good, after everything of
-	// it has gone but its directory. It may be nil.
+	// Ended is called when the session has ended for good and nothing of it is
+	// left. It may be nil.
 	Ended  func(reason string)
 	Logger *slog.Logger
 	// Grace replaces ownedGrace in tests; 0 means ownedGrace.

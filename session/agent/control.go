@@ -16,6 +16,13 @@ import (
 // errBad is wrapped by errors about calls that make no sense.
 var errBad = errors.New("bad request")
 
+const (
+	// maxCalls is how many calls of one connection are performed at once.
+	maxCalls = 256
+	// resultTime is how long a result may take to go out.
+	resultTime = 10 * time.Second
+)
+
 // serveControl answers calls, each in a goroutine of its own, so that none
 // waits for another.
 func (a *Agent) serveControl(ctx context.Context, c net.Conn, r *wire.Reader, h *wire.Hello) error {
@@ -25,6 +32,7 @@ func (a *Agent) serveControl(ctx context.Context, c net.Conn, r *wire.Reader, h 
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
 	var writes sync.Mutex
+	room := make(chan struct{}, maxCalls)
 	defer calls.Wait()
 	defer cancel()
 	for {
@@ -36,26 +44,54 @@ func (a *Agent) serveControl(ctx context.Context, c net.Conn, r *wire.Reader, h 
 		if err := json.Unmarshal(packet.Head, &call); err != nil || call.Type != wire.TypeCall {
 			return fmt.Errorf("%w: not a call", wire.ErrPacket)
 		}
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		calls.Go(func() {
-			value, err := a.call(ctx, h, &call)
-			result := wire.Result{Type: wire.TypeResult, ID: call.ID, Value: value}
-			if err != nil {
-				result.Code, result.Error = wire.CodeFailed, err.Error()
-				if errors.Is(err, errBad) {
-					result.Code = wire.CodeBad
-				}
-			}
+			defer func() { <-room }()
+			result := a.result(ctx, h, &call)
 			writes.Lock()
 			defer writes.Unlock()
-			if err := writeHead(c, result); err != nil {
-				a.log.Debug("a caller went before its answer", "error", err)
+			err := c.SetWriteDeadline(time.Now().Add(resultTime))
+			if err == nil {
+				err = writeHead(c, result)
+			}
+			if err != nil {
+				a.log.Debug("a caller takes no answer", "error", err)
+				_ = c.Close() // the reader sees it
 			}
 		})
 	}
 }
 
+// result performs one call and says how it went.
+func (a *Agent) result(ctx context.Context, h *wire.Hello, call *wire.Call) *wire.Result {
+	value, err := a.call(ctx, h, call)
+	result := &wire.Result{Type: wire.TypeResult, ID: call.ID, Value: value}
+	switch {
+	case err == nil:
+		return result
+	case errors.Is(err, errBad):
+		result.Code = wire.CodeBad
+	case errors.Is(err, wire.ErrFenced):
+		result.Code = wire.CodeFenced
+	default:
+		result.Code = wire.CodeFailed
+	}
+	result.Error = err.Error()
+	return result
+}
+
 // call performs one call.
 func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.RawMessage, error) {
+	switch call.Method {
+	case wire.CallInterrupt, wire.CallRestart, wire.CallClose, wire.CallKeep:
+		if h.Owner == wire.KernelOwner && a.isFenced(h.Front) {
+			return nil, wire.ErrFenced
+		}
+	}
 	switch call.Method {
 	case wire.CallInfo:
 		return json.Marshal(a.info(ctx))
@@ -81,7 +117,7 @@ func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.
 		}
 		return nil, a.interrupt(args.Owner)
 	case wire.CallRestart:
-		return nil, a.restart(context.WithoutCancel(ctx))
+		return nil, a.restart()
 	case wire.CallDetach:
 		return nil, a.leave(h)
 	case wire.CallClose:
@@ -145,7 +181,7 @@ func (a *Agent) info(ctx context.Context) *wire.Info {
 	info := &wire.Info{
 		ID: a.spec.ID, Name: a.config.Name, Language: a.config.Language, Isolation: a.isolation, Epoch: a.journal.Epoch(),
 		AgentPID: os.Getpid(), Created: a.created, Queued: waiting, Executed: total, Dir: a.config.Dir, Journal: a.journal.Bytes(),
-		State: wire.StateStarting, LinkVersion: wire.Version,
+		State: wire.StateStarting, LinkVersion: wire.Version, LastActive: a.queue.lastActive(),
 	}
 	p, failure := a.lang.get()
 	switch {
@@ -166,10 +202,6 @@ func (a *Agent) info(ctx context.Context) *wire.Info {
 	info.Kept = a.kept
 	if a.kept && !held {
 		info.Expires = time.Now().Add(left)
-	}
-	info.LastActive = a.idleFrom
-	if a.idleFrom.IsZero() {
-		info.LastActive = time.Now()
 	}
 	for f := range a.fronts {
 		if f.owner == wire.KernelOwner {

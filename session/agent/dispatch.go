@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
@@ -24,6 +23,9 @@ const (
 )
 
 var errInterrupted = errors.New("interrupted")
+
+// whyRestart is why a process ends that is replaced.
+const whyRestart = "restart"
 
 // dispatch performs the queue until ctx ends. It starts the language process
 // before anybody asks, and again after it has died.
@@ -63,7 +65,7 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		return
 	}
 	p, err := a.up(ctx, r)
-	if errors.Is(err, errInterrupted) {
+	if errors.Is(err, errInterrupted) || p != nil && closed(r.cancelled) {
 		a.replyFailed(r, nameInterrupt, "")
 		return
 	}
@@ -75,9 +77,10 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		a.replyAborted(r)
 		return
 	}
-	if err := p.perform(r); err != nil {
+	if err := p.perform(ctx, r); err != nil {
 		a.log.Warn("the runner takes no requests", "error", err) // its death, which follows, says why
 	}
+	a.queue.performed(r)
 	rescue := time.NewTicker(rescueInterval)
 	defer rescue.Stop()
 	for {
@@ -101,36 +104,40 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 
 // up returns the language process when it is ready, starting it when there is
 // none. It returns neither a process nor an error when r is not to be run any
-// more.
+// more: the process that it was meant for has died meanwhile, or ctx has ended.
 func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
-	p, _ := a.lang.get()
-	if p != nil && !p.alive() {
-		a.bury(ctx, <-a.lang.deaths, nil)
-		p, _ = a.lang.get()
-	}
-	if p == nil {
-		p = a.lang.start(ctx)
-	}
-	if p == nil {
-		_, err := a.lang.get()
-		return nil, err
-	}
-	select {
-	case <-p.ready:
-		return p, nil
-	case dead := <-a.lang.deaths:
+	for ctx.Err() == nil {
+		p, _ := a.lang.get()
+		if p == nil {
+			if p = a.lang.start(ctx); p == nil {
+				_, failure := a.lang.get()
+				return nil, failure
+			}
+		}
+		var dead *process
+		select {
+		case dead = <-a.lang.deaths: // looked at first
+		default:
+			select {
+			case dead = <-a.lang.deaths:
+			case <-p.ready:
+				return p, nil
+			case <-r.cancelled:
+				return nil, errInterrupted
+			case <-ctx.Done():
+				return nil, nil
+			}
+		}
 		why := dead.expectedEnd()
-		err := dead.startFailure()
 		a.bury(ctx, dead, nil)
-		if why != "" {
+		if !dead.served && why == "" {
+			return nil, dead.startFailure()
+		}
+		if r.execute != nil {
 			return nil, nil
 		}
-		return nil, err
-	case <-r.cancelled:
-		return nil, errInterrupted
-	case <-ctx.Done():
-		return nil, nil
 	}
+	return nil, nil
 }
 
 // startFailure says why a process never got ready.
@@ -151,17 +158,15 @@ func (p *process) startFailure() error {
 func (a *Agent) bury(ctx context.Context, p *process, r *request) {
 	why := p.expectedEnd()
 	a.log.Info("the language process has ended", "cause", p.cause, "expected", why)
-	if !p.isReady() {
-		a.lang.set(nil, p.startFailure())
-		if why == "" { // the next request tries again
-			return
-		}
+	a.clearPrompts(func(open *prompt) bool { return open.process == p })
+	if !p.served && why != whyRestart {
+		a.lang.set(nil, p.startFailure()) // the next request tries again, nothing else: it might die for ever
+		return
 	}
 	a.lang.set(nil, nil)
 	if r != nil {
-		a.clearPrompts(r)
 		switch {
-		case why == "restart":
+		case why == whyRestart || ctx.Err() != nil:
 			a.replyAborted(r)
 		case why != "":
 			a.replyFailed(r, nameDied, fmt.Sprintf("The %s process has ended: %s", a.config.Language, p.cause))
@@ -184,7 +189,7 @@ func (a *Agent) bury(ctx context.Context, p *process, r *request) {
 
 // restart replaces the language process and returns when the old one has
 // ended. What runs and what waits is aborted.
-func (a *Agent) restart(ctx context.Context) error {
+func (a *Agent) restart() error {
 	a.queue.abortExecutes("the language process was restarted")
 	p, _ := a.lang.get()
 	if p == nil {
@@ -194,9 +199,9 @@ func (a *Agent) restart(ctx context.Context) error {
 		}
 		return nil
 	}
-	p.end(ctx, "restart")
+	err := p.end(whyRestart)
 	a.queue.fail(wire.Cursor{}) // what is sent from now on knows of the restart
-	return context.Cause(ctx)
+	return err
 }
 
 // replyAborted answers r, which was not run or not to its end.
@@ -239,7 +244,8 @@ func (a *Agent) replyFailed(r *request, ename, evalue string) {
 		return
 	}
 	f := a.message(r, r.Origin.Channel, t, nil, content, nil)
-	if r.execute != nil && r.execute.StopOnError && r.owner == wire.KernelOwner {
+	// One that is refused came after what waits, and stops none of it.
+	if r.execute != nil && r.execute.StopOnError && r.owner == wire.KernelOwner && ename != nameQueueFull {
 		a.queue.fail(f.Cursor)
 	}
 }
@@ -303,13 +309,23 @@ func (a *Agent) interrupt(owner string) error {
 	if r == nil || owner != wire.KernelOwner && r.owner != owner {
 		return nil
 	}
-	p, _ := a.lang.get()
-	if p == nil || !p.isReady() {
-		r.cancel()
-		return nil
-	}
-	if strings.ContainsAny(r.ID, "\n") {
+	if !nameable(r.ID) {
 		return errors.New("the running request has an id that cannot be named to its runner")
+	}
+	if p, _ := a.lang.get(); p == nil || !p.isReady() {
+		r.cancel()
+		// It may have got ready, and r begun, before it could be seen that r is
+		// cancelled.
+		if p, _ = a.lang.get(); p == nil || !p.isReady() {
+			return nil
+		}
+	}
+	if !r.begun.Load() {
+		r.early.Store(true)
+	}
+	p, _ := a.lang.get()
+	if p == nil {
+		return nil // it has just died
 	}
 	return p.interrupt(r.ID)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,15 +18,20 @@ import (
 	"github.com/gokernel/gokernel/session/wire"
 )
 
-// exitTime is how long a language process may take to end by itself.
-const exitTime = 1500 * time.Millisecond
+const (
+	// exitTime is how long a language process may take to end by itself.
+	exitTime = 1500 * time.Millisecond
+	// endTime is how long its end, with that of all that it has started, is
+	// waited for.
+	endTime = 15 * time.Second
+)
 
 // A language is the session's language and the process that it runs in. The
 // dispatcher starts processes; anybody may ask for the present one.
 type language struct {
 	a      *Agent
 	spoken Language
-	deaths chan *process // each process once, when nothing of it is left
+	deaths chan *process // each process once, when nothing of it is left; never full
 
 	mu      sync.Mutex    // guards the fields below
 	current *process      // the last that was started; nil before the first
@@ -43,13 +49,15 @@ type process struct {
 	pipes   [2]*outPipe
 
 	ready chan struct{} // closed when the runner is ready
-	dead  chan struct{} // closed when nothing of the process is left
+	dead  chan struct{} // closed when nothing of the process is left, after its death was reported
 	info  *wire.Runner  // set before ready is closed
 	cause string        // how it ended, set before dead is closed
 
 	mu       sync.Mutex // guards the fields below
 	expected string     // why its end is no accident
 	exiting  bool       // its user ended it
+
+	served bool // it was given a request; the dispatcher's
 }
 
 func newLanguage(a *Agent, spoken Language) *language {
@@ -92,9 +100,6 @@ func (l *language) info(ctx context.Context) (*wire.Runner, error) {
 		}
 	}
 }
-
-// alive reports whether p has not ended yet.
-func (p *process) alive() bool { return !closed(p.dead) }
 
 // isReady reports whether p has said that it takes requests.
 func (p *process) isReady() bool { return closed(p.ready) }
@@ -197,18 +202,43 @@ func (p *process) send(head any, parts ...[]byte) error {
 	return err
 }
 
-// perform sends r to the runner.
-func (p *process) perform(r *request) error {
-	head := map[string]string{"type": "request", "id": r.ID, "msg_type": r.MsgType}
+// A requestPacket is the head of a request to the runner.
+type requestPacket struct {
+	Type    string `json:"type"`
+	ID      string `json:"id"`
+	MsgType string `json:"msg_type"`
+}
+
+// perform sends r to the runner, which may not read: then it waits until ctx
+// ends. After an error only the end of the process helps.
+func (p *process) perform(ctx context.Context, r *request) error {
+	p.served = true
+	stop := context.AfterFunc(ctx, func() { _ = p.channel.SetWriteDeadline(time.Unix(1, 0)) }) // ends the write below
+	defer stop()
+	head := requestPacket{"request", r.ID, r.MsgType}
 	return p.send(head, append([][]byte{object(r.Content), object(r.Metadata)}, r.Buffers...)...)
 }
 
 // interrupt interrupts the request with this id if it is the one that runs.
 func (p *process) interrupt(id string) error {
 	if err := writeNow(p.signals, []byte(id+"\n")); err != nil {
-		return fmt.Errorf("interrupt pipe: %w", err)
+		p.lang.a.log.Debug("naming what to interrupt", "error", err) // without a name SIGINT hits whatever runs
 	}
-	return p.proc.Signal(syscall.SIGINT)
+	err := p.proc.Signal(syscall.SIGINT)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// begun notes that the runner speaks of the request with this id. An interrupt
+// that came before it had begun has missed it and is sent again.
+func (p *process) begun(id string) error {
+	r := p.lang.a.queue.current()
+	if r == nil || r.ID != id || r.begun.Swap(true) || !r.early.Load() {
+		return nil
+	}
+	return p.interrupt(id)
 }
 
 // watch waits for the end of the process, takes what it has left in its pipes,
@@ -220,8 +250,9 @@ func (p *process) watch(read <-chan struct{}) {
 		a.log.Error("waiting for the language process", "error", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	if err := p.proc.Kill(ctx); err != nil {
+	if err := p.proc.Kill(ctx); err != nil { // something may have the channel's other end
 		a.log.Warn("ending what the language process had started", "error", err)
+		_ = p.channel.SetReadDeadline(time.Now().Add(time.Second)) // an open connection has them
 	}
 	cancel()
 	<-read // the channel's other end is closed now
@@ -232,13 +263,16 @@ func (p *process) watch(read <-chan struct{}) {
 	if err := p.release(); err != nil {
 		a.log.Warn("closing the language process's descriptors", "error", err)
 	}
-	close(p.dead)
 	p.lang.deaths <- p
+	close(p.dead)
 }
 
 // end makes the process end: it is asked to, then killed. why says that its end
-// is no accident. It returns when nothing of the process is left, or ctx ends.
-func (p *process) end(ctx context.Context, why string) {
+// is no accident. It returns when nothing of the process is left; an error says
+// that it does not end.
+func (p *process) end(why string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
 	p.mu.Lock()
 	p.expected = why
 	p.mu.Unlock()
@@ -249,27 +283,34 @@ func (p *process) end(ctx context.Context, why string) {
 			p.lang.a.log.Debug("asking the runner to end", "error", err)
 		}
 	}()
-	if r := p.lang.a.queue.current(); r != nil {
+	if r := p.lang.a.queue.current(); r != nil && nameable(r.ID) {
 		if err := p.interrupt(r.ID); err != nil {
 			p.lang.a.log.Debug("interrupting the runner", "error", err)
 		}
 	}
 	timer := time.NewTimer(exitTime)
 	defer timer.Stop()
+	var err error
 	select {
 	case <-p.dead:
 	case <-timer.C:
-	case <-ctx.Done():
-	}
-	if err := p.proc.Kill(ctx); err != nil {
-		p.lang.a.log.Warn("killing the language process", "error", err)
+		if err = p.proc.Kill(ctx); err != nil {
+			err = fmt.Errorf("killing the language process: %w", err)
+		}
 	}
 	select {
 	case <-p.dead:
+		err = nil
 	case <-ctx.Done():
+		_ = p.channel.SetDeadline(time.Unix(1, 0)) // ends the write above; the reader with it
+		err = errors.Join(err, fmt.Errorf("process %d does not end, not even by SIGKILL", p.proc.PID()))
 	}
 	<-asked
+	return err
 }
+
+// nameable reports whether an id can be written to the interrupt pipe.
+func nameable(id string) bool { return !strings.Contains(id, "\n") }
 
 // expectedEnd says why the process was ended, or "" if nobody meant it to.
 func (p *process) expectedEnd() string {
@@ -298,9 +339,9 @@ func (l *language) stop() {
 	if p == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	p.end(ctx, "the session ends")
+	if err := p.end("the session ends"); err != nil {
+		l.a.log.Error("ending the language process", "error", err)
+	}
 }
 
 // describe says how a process ended, for users.

@@ -80,13 +80,14 @@ func (a *Agent) busy() bool {
 	return len(a.prompts) == 0 || len(a.fronts) > 0
 }
 
-// ownerLost interrupts an owned session whose front went without a word.
-func (a *Agent) ownerLost() {
+// ownerLost interrupts what a front that went without a word runs in an owned
+// session.
+func (a *Agent) ownerLost(owner string) {
 	if a.isKept() {
 		return
 	}
-	a.log.Info("the link to the owner is lost")
-	if err := a.interrupt(wire.KernelOwner); err != nil {
-		a.log.Warn("interrupting for a lost owner", "error", err)
+	a.log.Info("a link is lost", "kernel", owner == wire.KernelOwner)
+	if err := a.interrupt(owner); err != nil {
+		a.log.Warn("interrupting for a front that is lost", "error", err)
 	}
 }

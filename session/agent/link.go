@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bufio"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -17,10 +16,12 @@ import (
 )
 
 const (
-	helloTime = 10 * time.Second // a connection must have said hello by then
-	writeTime = 60 * time.Second // a front that takes nothing for so long is cut off; it re-dials
-	batch     = 4 << 20          // bytes of frames that are read from the journal at once
-	kernelKey = "kernel"         // name of the kernel's cursor in the journal
+	helloTime  = 10 * time.Second // a connection must have said hello by then
+	byeTime    = time.Second      // what a front has to take the rest when the connection ends
+	maxHello   = 1 << 20          // bytes; before the secret is known to be right
+	batch      = 4 << 20          // bytes of frames that are read from the journal at once
+	linkBuffer = 1 << 20          // bytes that the system may hold for a front
+	kernelKey  = "kernel"         // name of the kernel's cursor in the journal
 )
 
 // A front is one data connection.
@@ -31,26 +32,49 @@ type front struct {
 	wake  chan struct{} // holds one token when pending has something
 
 	mu      sync.Mutex // guards the fields below
-	pending []any      // heads to send beside the frames
+	ids     []string   // requests that are accepted, to be told
 	bye     any        // the last head to send, then the connection ends
 	leaving bool       // it said that it goes
 }
 
-func (f *front) send(head any) {
+// accepted tells the front that a request is safe here.
+func (f *front) accepted(id string) {
 	f.mu.Lock()
-	f.pending = append(f.pending, head)
+	f.ids = append(f.ids, id)
 	f.mu.Unlock()
 	f.kick()
 }
 
-// finish sends head after the frames that are there now, and then closes.
+// finish sends head after the frames that are there now, and then closes. The
+// front has byeTime to take them.
 func (f *front) finish(head any) {
 	f.mu.Lock()
 	if f.bye == nil {
 		f.bye = head
 	}
+	_ = f.conn.SetWriteDeadline(time.Now().Add(byeTime)) // a closed connection has ended already
 	f.mu.Unlock()
 	f.kick()
+}
+
+// owed returns what is to be sent beside the frames.
+func (f *front) owed() (ids []string, bye any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ids, bye = f.ids, f.bye
+	f.ids = nil
+	return ids, bye
+}
+
+// settle ends the time that hello had. A front may read as slowly as it likes:
+// one that has died has closed its connection.
+func (f *front) settle() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bye != nil {
+		return f.conn.SetReadDeadline(time.Time{})
+	}
+	return f.conn.SetDeadline(time.Time{})
 }
 
 func (f *front) kick() {
@@ -93,11 +117,12 @@ func (a *Agent) handle(ctx context.Context, c net.Conn) error {
 	if err := c.SetDeadline(time.Now().Add(helloTime)); err != nil {
 		return err
 	}
-	r := wire.NewReader(c, 0)
+	r := wire.NewReader(c, maxHello)
 	packet, err := r.Read()
 	if err != nil {
 		return err
 	}
+	r.SetLimit(0)
 	var h wire.Hello
 	if err := json.Unmarshal(packet.Head, &h); err != nil || h.Type != wire.TypeHello {
 		return refuse(c, wire.CodeBad, "the first packet must be a hello")
@@ -158,20 +183,24 @@ func writeHead(w io.Writer, head any) error {
 // serveData serves a data connection.
 func (a *Agent) serveData(ctx context.Context, c net.Conn, r *wire.Reader, h *wire.Hello, welcome wire.Welcome) error {
 	f := &front{name: h.Front, owner: h.Owner, conn: c, wake: make(chan struct{}, 1)}
-	if f.owner == "" {
-		return refuse(c, wire.CodeBad, "a data connection must name its owner")
+	if f.owner == "" || f.name == "" || len(f.owner) > wire.MaxID || len(f.name) > wire.MaxID {
+		return refuse(c, wire.CodeBad, "a data connection must name its front and its owner, in at most 1024 bytes each")
+	}
+	if b, ok := c.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = b.SetWriteBuffer(linkBuffer) // slower without, no more
 	}
 	if !a.attach(f) {
 		return refuse(c, wire.CodeFenced, "another kernel has taken over this session")
 	}
+	welcome.Start, welcome.First = a.place(f, h)
 	err := writeHead(c, welcome)
 	if err == nil {
-		err = c.SetDeadline(time.Time{}) // hello is over
+		err = f.settle()
 	}
 	written := make(chan struct{})
 	done, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	if err == nil {
-		go func() { defer close(written); a.write(done, f, h.Resume) }()
+		go func() { defer close(written); a.write(done, f, welcome.Start, welcome.First) }()
 		err = a.readData(f, r)
 	} else {
 		close(written)
@@ -188,8 +217,14 @@ func (a *Agent) serveData(ctx context.Context, c net.Conn, r *wire.Reader, h *wi
 func (a *Agent) attach(f *front) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.fenced[f.name]; ok && f.owner == wire.KernelOwner {
-		return false
+	if f.owner == wire.KernelOwner {
+		if _, ok := a.fenced[f.name]; ok {
+			return false
+		}
+		if a.kernel != "" && a.kernel != f.name {
+			a.fenced[a.kernel] = struct{}{} // perhaps its link is just broken
+		}
+		a.kernel = f.name
 	}
 	for other := range a.fronts {
 		switch {
@@ -197,7 +232,6 @@ func (a *Agent) attach(f *front) bool {
 		case other.name == f.name:
 			_ = other.conn.Close() // its reader sees it
 		case f.owner == wire.KernelOwner:
-			a.fenced[other.name] = struct{}{}
 			other.finish(map[string]string{"type": wire.TypeFenced})
 		}
 	}
@@ -220,22 +254,28 @@ func (a *Agent) detach(f *front) {
 	}
 	a.mu.Unlock()
 	if left && !leaving {
-		a.ownerLost()
+		a.ownerLost(f.owner)
 	}
 	if left && leaving {
-		a.queue.remove(func(r *request) bool { return r.owner == f.owner && !r.outlives() })
+		for _, r := range a.queue.remove(func(r *request) bool { return r.owner == f.owner && !r.outlives() }) {
+			a.queue.finish(r)
+		}
 	}
 	a.touch()
 }
 
-// hangUp ends all connections: fronts are told why and get a moment to take
-// what is there.
-func (a *Agent) hangUp(reason string) {
+// hangUp ends all connections: fronts get a moment to take what is there and,
+// when the session is over, are told so. Otherwise they are to find that this
+// agent has gone.
+func (a *Agent) hangUp(end *errEnd) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var bye any = lastWord{}
+	if end.final {
+		bye = wire.Closing{Type: wire.TypeClosing, Reason: end.reason}
+	}
 	for f := range a.fronts {
-		_ = f.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a closed connection has ended already
-		f.finish(wire.Closing{Type: wire.TypeClosing, Reason: reason})
+		f.finish(bye)
 		delete(a.conns, f.conn)
 	}
 	for c := range a.conns {
@@ -271,25 +311,34 @@ func (a *Agent) takeRequest(f *front, packet *wire.Packet) error {
 	if err := json.Unmarshal(packet.Head, &h); err != nil {
 		return fmt.Errorf("request head: %w", err)
 	}
-	if h.ID == "" || h.MsgType == "" || len(packet.Parts) < 3 {
-		return fmt.Errorf("%w: a request needs an id, a type and three parts", wire.ErrPacket)
+	if len(packet.Parts) < 3 {
+		return fmt.Errorf("%w: a request needs three parts", wire.ErrPacket)
 	}
 	if h.Channel != protocol.Control {
 		h.Channel = protocol.Shell
 	}
-	r := newRequest(wire.Request{
+	request := wire.Request{
 		ID: h.ID, MsgType: h.MsgType, Published: h.Published,
 		Origin:   wire.Origin{Header: packet.Parts[0], Identities: h.Identities, Channel: h.Channel},
 		Metadata: packet.Parts[1], Content: packet.Parts[2], Buffers: packet.Parts[3:],
-	}, f.owner, h.Epoch)
-	a.enqueue(r)
-	f.send(wire.Accepted{Type: wire.TypeAccepted, IDs: []string{r.ID}})
+	}
+	if err := request.Check(); err != nil {
+		return err
+	}
+	if f.owner == wire.KernelOwner && a.isFenced(f.name) {
+		return nil // it is about to be told
+	}
+	a.enqueue(newRequest(request, f.owner, h.Epoch))
+	f.accepted(h.ID)
 	return nil
 }
 
 // enqueue journals and queues r, unless it is known already, or answers it at
-// once when it cannot be taken.
+// once when it cannot be taken. Two connections of a front, an old one that has
+// broken and a new one, agree on the order.
 func (a *Agent) enqueue(r *request) {
+	a.intake.Lock()
+	defer a.intake.Unlock()
 	if !a.queue.meet(r) {
 		return
 	}
@@ -319,25 +368,35 @@ func (a *Agent) takeAck(f *front, packet *wire.Packet) error {
 	if err := json.Unmarshal(packet.Head, &ack); err != nil {
 		return fmt.Errorf("ack: %w", err)
 	}
-	if f.owner != wire.KernelOwner || a.isFenced(f) {
+	if f.owner != wire.KernelOwner || a.isFenced(f.name) {
+		return nil
+	}
+	a.acks.Lock()
+	defer a.acks.Unlock()
+	// What is not there yet is not delivered, and what is delivered stays so:
+	// an old connection of the same front may still have something to say.
+	if upto, _ := a.journal.LoadCursor(kernelKey); ack.Upto.Before(upto) || a.journal.Last().Before(ack.Upto) {
 		return nil
 	}
 	a.journal.SaveCursor(kernelKey, ack.Upto, ack.Held)
 	return nil
 }
 
-func (a *Agent) isFenced(f *front) bool {
+func (a *Agent) isFenced(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.fenced[f.name]
+	_, ok := a.fenced[name]
 	return ok
 }
 
-// write sends frames to f, and what else it is owed, until ctx ends.
-func (a *Agent) write(ctx context.Context, f *front, resume wire.Cursor) {
+// A lastWord in place of a head means that there is none.
+type lastWord struct{}
+
+// write sends frames to f, first some and then all after cursor, and what else
+// it is owed, until ctx ends.
+func (a *Agent) write(ctx context.Context, f *front, cursor wire.Cursor, first []wire.Cursor) {
 	defer f.conn.Close() // the reader sees it
-	w := bufio.NewWriterSize(f.conn, 64<<10)
-	cursor, first := a.place(f, resume)
+	w := wire.NewWriter(f.conn)
 	match := func(m *wire.Frame) bool {
 		return m.Kind != wire.KindRequest && (m.Owner == f.owner || m.Owner == "" && f.owner == wire.KernelOwner)
 	}
@@ -348,21 +407,11 @@ func (a *Agent) write(ctx context.Context, f *front, resume wire.Cursor) {
 	}
 	for {
 		changed := a.journal.Changed()
-		f.mu.Lock()
-		pending, bye := f.pending, f.bye
-		f.pending = nil
-		f.mu.Unlock()
-		for _, head := range pending {
-			if writeHead(w, head) != nil {
-				return
-			}
+		ids, bye := f.owed()
+		if len(ids) > 0 && send(w, wire.Accepted{Type: wire.TypeAccepted, IDs: ids}) != nil {
+			return
 		}
 		frames, upto := a.journal.Next(cursor, match, batch)
-		if bye == nil {
-			if err := f.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
-				return
-			}
-		}
 		for _, frame := range frames {
 			if writeFrame(w, frame) != nil {
 				return
@@ -373,7 +422,7 @@ func (a *Agent) write(ctx context.Context, f *front, resume wire.Cursor) {
 		if moved && len(frames) > 0 {
 			continue // more may be there
 		}
-		if bye != nil && writeHead(w, bye) != nil {
+		if _, silent := bye.(lastWord); bye != nil && !silent && send(w, bye) != nil {
 			return
 		}
 		if w.Flush() != nil || bye != nil {
@@ -388,20 +437,27 @@ func (a *Agent) write(ctx context.Context, f *front, resume wire.Cursor) {
 	}
 }
 
-func writeFrame(w io.Writer, f *wire.Frame) error {
+func writeFrame(w *wire.Writer, f *wire.Frame) error {
 	p, err := f.Packet()
 	if err != nil {
 		return err
 	}
-	_, err = p.WriteTo(w)
-	return err
+	return w.Write(p)
+}
+
+func send(w *wire.Writer, head any) error {
+	p, err := wire.NewPacket(head)
+	if err != nil {
+		return err
+	}
+	return w.Write(p)
 }
 
 // place returns where f begins, and frames from before that it needs: what was
 // never delivered, what runs now, and prompts that nobody has answered.
-func (a *Agent) place(f *front, resume wire.Cursor) (wire.Cursor, []wire.Cursor) {
-	if f.owner != wire.KernelOwner || !resume.IsZero() {
-		return resume, nil
+func (a *Agent) place(f *front, h *wire.Hello) (wire.Cursor, []wire.Cursor) {
+	if f.owner != wire.KernelOwner || !h.Resume.IsZero() {
+		return h.Resume, h.Want
 	}
 	cursor, held := a.journal.LoadCursor(kernelKey)
 	first := append([]wire.Cursor(nil), held...)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,8 +15,9 @@ import (
 const (
 	// maxPiece is the largest text of one stream message in bytes.
 	maxPiece = 1 << 20
-	// maxRunnerPacket is the largest packet that a runner may send.
-	maxRunnerPacket = 2 << 30
+	// maxRunnerPacket is the largest packet that a runner may send. The frame
+	// that comes of it is a little larger, and must fit on a link.
+	maxRunnerPacket = 1 << 30
 )
 
 // outputs are the messages that a runner may publish.
@@ -65,6 +65,9 @@ func (p *process) take(packet *wire.Packet) error {
 	if err := json.Unmarshal(packet.Head, &h); err != nil {
 		return err
 	}
+	if err := p.begun(h.ID); err != nil {
+		a.log.Debug("interrupting what has just begun", "error", err)
+	}
 	switch h.Type {
 	case "stream":
 		name := protocol.Stdout
@@ -82,18 +85,15 @@ func (p *process) take(packet *wire.Packet) error {
 		p.reply(&h, packet)
 	case "done":
 		if r := a.queue.current(); r != nil && r.ID == h.ID {
-			a.clearPrompts(r)
+			a.clearPrompts(func(p *prompt) bool { return p.request == r })
 			if !closed(r.done) {
 				close(r.done)
 			}
 		}
 	case "input_request":
-		r := a.queue.find(h.ID)
-		if r == nil || !validObject(packet.Part(0)) {
-			return nil
+		if r := a.queue.find(h.ID); r != nil && validObject(packet.Part(0)) {
+			a.ask(&prompt{process: p, request: r, number: h.Prompt}, packet.Part(0))
 		}
-		f := a.message(r, protocol.Stdin, "input_request", nil, packet.Part(0), nil)
-		a.addPrompt(f.Cursor, prompt{process: p, request: r, number: h.Prompt})
 	case "ready":
 		return p.setReady(packet.Part(0))
 	case "exit":
@@ -101,9 +101,13 @@ func (p *process) take(packet *wire.Packet) error {
 		p.exiting = true
 		p.mu.Unlock()
 	case "restart":
+		if a.restarting.Swap(true) {
+			return nil
+		}
 		a.log.Info("the session's code asks for a restart")
 		a.background.Go(func() {
-			if err := a.restart(context.Background()); err != nil {
+			defer a.restarting.Store(false)
+			if err := a.restart(); err != nil {
 				a.log.Warn("restart", "error", err)
 			}
 		})
@@ -206,12 +210,12 @@ func escapeStart(text []byte) int {
 	return 0
 }
 
-// validObject reports whether raw is a JSON object or empty.
+// validObject reports whether raw is a JSON object in UTF-8, or empty.
 func validObject(raw []byte) bool {
 	if len(raw) == 0 {
 		return true
 	}
-	return raw[0] == '{' && json.Valid(raw)
+	return raw[0] == '{' && json.Valid(raw) && utf8.Valid(raw)
 }
 
 func rest(p *wire.Packet, from int) [][]byte {

@@ -18,6 +18,9 @@ const (
 	// tailSize is how much of what a process wrote before it was ready is kept
 	// to say why it did not get there, in bytes.
 	tailSize = 2000
+	// drainSize is how much is taken from a pipe at once while somebody writes
+	// to it, in bytes.
+	drainSize = 4 << 20
 )
 
 // An outPipe is the agent's end of a pipe that a language process and its
@@ -32,18 +35,20 @@ type outPipe struct {
 	full    bool       // it was nearly full when it was last looked at
 }
 
-// drain appends what is in the pipe now as output of the last request. With
-// all set the beginning of a character that never came whole goes too.
+// drain appends what is in the pipe now as output of the last request, up to
+// drainSize. With all set nobody writes any more: then all of it goes, also the
+// beginning of a character that never came whole.
 func (p *process) drain(pipe *outPipe, all bool) {
 	pipe.mu.Lock()
 	defer pipe.mu.Unlock()
 	a := p.lang.a
 	buf := make([]byte, 256<<10)
-	for {
+	for taken := 0; all || taken < drainSize; {
 		n := readNow(pipe.r, buf)
 		if n <= 0 {
 			break
 		}
+		taken += n
 		text := append(pipe.partial, buf[:n]...)
 		whole := len(text) - incomplete(text)
 		a.stream(a.queue.last(), pipe.name, text[:whole])

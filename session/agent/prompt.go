@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -15,19 +16,35 @@ type prompt struct {
 	number  uint64 // the runner's
 }
 
-func (a *Agent) addPrompt(c wire.Cursor, p prompt) {
+// maxPrompts is how many prompts may be open at once. Only code with many
+// threads that ask has more than one; past it the oldest is forgotten.
+const maxPrompts = 1000
+
+// ask sends a prompt to who has asked for what runs. An answer may come at once,
+// so nobody sees the frame before the prompt is known.
+func (a *Agent) ask(p *prompt, content []byte) {
 	a.mu.Lock()
-	a.prompts[c] = p
+	f := a.message(p.request, protocol.Stdin, "input_request", nil, content, nil)
+	a.prompts[f.Cursor] = p
+	if len(a.prompts) > maxPrompts {
+		oldest := f.Cursor
+		for c := range a.prompts {
+			if c.Before(oldest) {
+				oldest = c
+			}
+		}
+		delete(a.prompts, oldest)
+	}
 	a.mu.Unlock()
 	a.touch()
 }
 
-// clearPrompts forgets the prompts of r, which is done.
-func (a *Agent) clearPrompts(r *request) {
+// clearPrompts forgets prompts that nobody waits for any more.
+func (a *Agent) clearPrompts(gone func(*prompt) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c, p := range a.prompts {
-		if p.request == r {
+		if gone(p) {
 			delete(a.prompts, c)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/session/wire"
@@ -15,8 +16,10 @@ const (
 	maxQueued      = 10_000
 	maxQueuedBytes = 1 << 30
 	// remembered is how many requests that are done are still known, for
-	// output that comes late and for requests that come twice.
-	remembered = 4096
+	// output that comes late and for requests that come twice, and
+	// rememberedBytes how large their origins may be together.
+	remembered      = 4096
+	rememberedBytes = 32 << 20
 )
 
 // A request is one request on its way through the agent.
@@ -28,6 +31,8 @@ type request struct {
 
 	abort   string        // why it is not to be run, "" to run it; guarded by queue.mu
 	replied atomic.Bool   // whoever sets it answers
+	begun   atomic.Bool   // the runner has spoken of it
+	early   atomic.Bool   // it was interrupted before that
 	done    chan struct{} // closed when the language process has answered
 
 	cancelOnce sync.Once
@@ -64,6 +69,9 @@ func (r *request) size() int64 {
 	for _, b := range r.Buffers {
 		n += len(b)
 	}
+	for _, id := range r.Origin.Identities {
+		n += len(id)
+	}
 	return int64(n)
 }
 
@@ -90,14 +98,16 @@ type queue struct {
 	busy    wire.Cursor // the busy status of the running request
 	latest  *request    // the last that was started
 	known   map[string]*request
-	gone    []string    // ids in known that are done, oldest first
+	gone    []*request  // of known, those that are done, oldest first
+	past    int64       // bytes of what gone keeps
+	changed time.Time   // when a request last came or ended
 	failed  wire.Cursor // the last error reply of an execute with stop_on_error
 	count   int         // the last execution count seen
-	total   int         // executes performed
+	total   int         // executes that were sent to a runner
 }
 
 func newQueue() *queue {
-	return &queue{wake: make(chan struct{}, 1), known: map[string]*request{}}
+	return &queue{wake: make(chan struct{}, 1), known: map[string]*request{}, changed: time.Now()}
 }
 
 // meet makes r known, or reports that it was already.
@@ -120,6 +130,7 @@ func (q *queue) add(r *request) error {
 	}
 	q.waiting = append(q.waiting, r)
 	q.bytes += r.size()
+	q.changed = time.Now()
 	q.signal()
 	return nil
 }
@@ -150,22 +161,44 @@ func (q *queue) take() (r *request, abort string) {
 	return r, r.abort
 }
 
-// finish says that the running request r is done.
+// performed says that r was sent to a runner.
+func (q *queue) performed(r *request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if r.execute != nil {
+		q.total++
+	}
+}
+
+// finish says that r, which is known and does not wait, is done.
 func (q *queue) finish(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.running == r {
 		q.running = nil
 	}
+	q.changed = time.Now()
 	r.Content, r.Metadata, r.Buffers = nil, nil, nil
-	q.gone = append(q.gone, r.ID)
-	if len(q.gone) > remembered {
-		delete(q.known, q.gone[0])
+	q.gone = append(q.gone, r)
+	q.past += r.size()
+	for len(q.gone) > remembered || q.past > rememberedBytes && len(q.gone) > 1 {
+		first := q.gone[0]
+		q.gone[0] = nil
 		q.gone = q.gone[1:]
+		q.past -= first.size()
+		delete(q.known, first.ID)
 	}
-	if r.execute != nil {
-		q.total++
+}
+
+// lastActive returns when a request last came or ended; now while one runs or
+// waits.
+func (q *queue) lastActive() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running != nil || len(q.waiting) > 0 {
+		return time.Now()
 	}
+	return q.changed
 }
 
 // begin notes that the running request was announced by the busy status at c.

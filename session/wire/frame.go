@@ -92,7 +92,7 @@ type frameHead struct {
 func (f *Frame) Packet() (*Packet, error) {
 	parts := append([][]byte{f.Parent, f.Metadata, f.Content}, f.Buffers...)
 	return NewPacket(frameHead{
-		Type: "frame", Epoch: f.Epoch, Number: f.Number, Kind: f.Kind, Request: f.Request, Owner: f.Owner,
+		Type: TypeFrame, Epoch: f.Epoch, Number: f.Number, Kind: f.Kind, Request: f.Request, Owner: f.Owner,
 		Channel: f.Channel, MsgType: f.MsgType, Time: f.Time.UnixMicro(), Identities: f.Identities,
 	}, parts...)
 }
@@ -104,7 +104,7 @@ func ParseFrame(p *Packet) (*Frame, error) {
 	if err := json.Unmarshal(p.Head, &h); err != nil {
 		return nil, fmt.Errorf("frame head: %w", err)
 	}
-	if h.Type != "frame" || len(p.Parts) < 3 {
+	if h.Type != TypeFrame || len(p.Parts) < 3 {
 		return nil, fmt.Errorf("%w: %q with %d parts is not a frame", ErrPacket, h.Type, len(p.Parts))
 	}
 	f := &Frame{

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
@@ -53,14 +54,14 @@ type Info struct {
 	AgentPID   int       `json:"agent_pid"`
 	PID        int       `json:"pid,omitempty"` // of the language process; 0 while there is none
 	Created    time.Time `json:"created"`
-	LastActive time.Time `json:"last_active"`
+	LastActive time.Time `json:"last_active"` // when a request last came or ended; now while it is busy
 	// Expires is when the lease runs out if nothing happens; zero while the
 	// lease is held or when there is none.
 	Expires     time.Time `json:"expires,omitzero"`
 	Attached    bool      `json:"attached"` // a kernel is attached
 	Runs        int       `json:"runs"`     // attached runs
 	Queued      int       `json:"queued"`   // requests that wait
-	Executed    int       `json:"executed"` // executes since the session began
+	Executed    int       `json:"executed"` // executes that this agent has run
 	Dir         string    `json:"dir"`      // working directory of the language process
 	Memory      uint64    `json:"memory"`   // bytes resident, language process and its children
 	CPU         float64   `json:"cpu_seconds"`
@@ -128,9 +129,13 @@ type Hello struct {
 	// Owner is KernelOwner or a run's id; empty on a control connection of
 	// somebody who only asks.
 	Owner string `json:"owner,omitempty"`
-	// Resume is the last frame that this front has received; zero means that
-	// it begins at the session's cursor, with what was not acknowledged.
+	// Resume is the last frame that this front has received, or the Start of
+	// an earlier Welcome; zero means that it begins at the session's cursor,
+	// with what was not acknowledged.
 	Resume Cursor `json:"resume,omitzero"`
+	// Want are frames at or before Resume that an earlier Welcome has announced
+	// as First and that have not come.
+	Want []Cursor `json:"want,omitempty"`
 }
 
 // A Welcome accepts a Hello.
@@ -140,6 +145,10 @@ type Welcome struct {
 	Session string `json:"session"`
 	Epoch   uint64 `json:"epoch"`
 	Kept    bool   `json:"kept"`
+	// On a data connection the frames in First come first, as far as they are
+	// still there, then all that come after Start.
+	Start Cursor   `json:"start,omitzero"`
+	First []Cursor `json:"first,omitempty"`
 }
 
 // A Refused says why a connection is not accepted. Code is one of the Refused
@@ -159,6 +168,42 @@ const (
 	CodeBad          = "bad request"
 	CodeFailed       = "failed"
 )
+
+// Limits of a Request. The agent ends a connection on which a larger one comes.
+const (
+	// MaxID is the largest length of an id, of a name of a front and of an
+	// owner, in bytes.
+	MaxID = 1 << 10
+	// MaxRequest is the largest size of a request's parts together in bytes.
+	MaxRequest = 1 << 30
+	// MaxAddress is the largest size of a request's return address in bytes.
+	MaxAddress = 1 << 20
+)
+
+// Check returns an error that wraps ErrPacket when the request breaks a limit.
+func (r *Request) Check() error {
+	address := 0
+	for _, id := range r.Origin.Identities {
+		address += len(id)
+	}
+	size := len(r.Origin.Header) + len(r.Metadata) + len(r.Content)
+	for _, b := range r.Buffers {
+		size += len(b)
+	}
+	switch {
+	case r.ID == "" || r.MsgType == "":
+		return fmt.Errorf("%w: a request needs an id and a type", ErrPacket)
+	case len(r.ID) > MaxID || len(r.MsgType) > MaxID:
+		return fmt.Errorf("%w: a request with an id or a type of more than %d bytes", ErrPacket, MaxID)
+	case address > MaxAddress:
+		return fmt.Errorf("%w: a request with a return address of %d bytes, more than %d", ErrPacket, address, MaxAddress)
+	case size > MaxRequest:
+		return fmt.Errorf("%w: a request of %d bytes, more than %d", ErrPacket, size, MaxRequest)
+	case len(r.Buffers) > MaxParts-4:
+		return fmt.Errorf("%w: a request with %d buffers, more than %d", ErrPacket, len(r.Buffers), MaxParts-4)
+	}
+	return nil
+}
 
 // A RequestHead is the head of a Request; the parts are the origin's header,
 // metadata, content and buffers.

@@ -5,6 +5,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,9 @@ type Packet struct {
 
 // Type returns the head's type, or "" if it has none.
 func (p *Packet) Type() string {
+	if bytes.HasPrefix(p.Head, frameStart) {
+		return TypeFrame
+	}
 	var h struct {
 		Type string `json:"type"`
 	}
@@ -49,6 +53,10 @@ func (p *Packet) Type() string {
 	return h.Type
 }
 
+// frameStart begins the heads of most packets on a link. That the rest is JSON,
+// with no other type, ParseFrame sees.
+var frameStart = []byte(`{"type":"` + TypeFrame + `",`)
+
 // Part returns part i, or nil when the packet has fewer.
 func (p *Packet) Part(i int) []byte {
 	if i >= len(p.Parts) {
@@ -57,7 +65,7 @@ func (p *Packet) Part(i int) []byte {
 	return p.Parts[i]
 }
 
-// NewPacket returns a packet with head encoded as JSON.
+// NewPacket returns a packet with head encoded as JSON. It shares the parts.
 func NewPacket(head any, parts ...[]byte) (*Packet, error) {
 	b, err := json.Marshal(head)
 	if err != nil {
@@ -66,39 +74,38 @@ func NewPacket(head any, parts ...[]byte) (*Packet, error) {
 	return &Packet{Head: b, Parts: parts}, nil
 }
 
-// WriteTo writes the packet to w. It returns an error and writes nothing when
-// the packet is too large for the format.
-func (p *Packet) WriteTo(w io.Writer) (int64, error) {
-	n := 1 + len(p.Parts)
-	if n > MaxParts || len(p.Head) > MaxHead {
-		return 0, fmt.Errorf("packet with %d parts and a head of %d bytes: too large", n, len(p.Head))
+// check returns an error when the packet is too large for the format.
+func (p *Packet) check() error {
+	if n := 1 + len(p.Parts); n > MaxParts || len(p.Head) > MaxHead {
+		return fmt.Errorf("packet with %d parts and a head of %d bytes: too large", n, len(p.Head))
 	}
-	prefix := make([]byte, 0, 4*(n+1)+len(p.Head))
-	prefix = binary.BigEndian.AppendUint32(prefix, uint32(n))
-	prefix = binary.BigEndian.AppendUint32(prefix, uint32(len(p.Head)))
 	for _, part := range p.Parts {
 		if len(part) > math.MaxUint32 {
-			return 0, fmt.Errorf("packet part of %d bytes: too large", len(part))
+			return fmt.Errorf("packet part of %d bytes: too large", len(part))
 		}
-		prefix = binary.BigEndian.AppendUint32(prefix, uint32(len(part)))
 	}
-	prefix = append(prefix, p.Head...)
-	written, err := w.Write(prefix)
-	total := int64(written)
-	if err != nil {
-		return total, err
-	}
+	return nil
+}
+
+// appendPrefix appends what stands before the parts' bytes.
+func (p *Packet) appendPrefix(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(1+len(p.Parts)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(p.Head)))
 	for _, part := range p.Parts {
-		if len(part) == 0 {
-			continue
-		}
-		written, err = w.Write(part)
-		total += int64(written)
-		if err != nil {
-			return total, err
-		}
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 	}
-	return total, nil
+	return b
+}
+
+// WriteTo writes the packet to w, in one call if it is small. It returns an
+// error and writes nothing when the packet is too large for the format.
+func (p *Packet) WriteTo(w io.Writer) (int64, error) {
+	out := Writer{w: w}
+	err := out.Write(p)
+	if err == nil {
+		err = out.Flush()
+	}
+	return out.written, err
 }
 
 // A Reader reads packets from a stream. It is for one goroutine.
@@ -110,15 +117,22 @@ type Reader struct {
 // NewReader returns a Reader that refuses packets of more than limit bytes;
 // limit 0 means [DefaultMaxPacket].
 func NewReader(r io.Reader, limit int64) *Reader {
+	reader := &Reader{r: bufio.NewReaderSize(r, 64<<10)}
+	reader.SetLimit(limit)
+	return reader
+}
+
+// SetLimit changes the limit of NewReader for the packets that follow.
+func (r *Reader) SetLimit(limit int64) {
 	if limit <= 0 {
 		limit = DefaultMaxPacket
 	}
-	return &Reader{r: bufio.NewReaderSize(r, 64<<10), max: limit}
+	r.max = limit
 }
 
 // Read returns the next packet. At the end of the stream it returns io.EOF, in
 // the middle of a packet io.ErrUnexpectedEOF. Its parts share one allocation,
-// which grows only as bytes arrive: a length that lies reserves no memory.
+// which grows only as bytes arrive: a length that lies reserves at most 4 MiB.
 func (r *Reader) Read() (*Packet, error) {
 	var word [4]byte
 	if _, err := io.ReadFull(r.r, word[:]); err != nil {
@@ -163,15 +177,18 @@ func (r *Reader) Read() (*Packet, error) {
 	return p, nil
 }
 
-// readN reads n bytes, reserving at most 1 MiB more than has arrived.
+// reserve is how much memory a length reserves before its bytes arrive.
+const reserve = 4 << 20
+
+// readN reads n bytes, reserving at most as much again as has arrived, or
+// reserve.
 func readN(r io.Reader, n int64) ([]byte, error) {
-	const step = 1 << 20
-	if n <= step {
+	if n <= reserve {
 		b := make([]byte, n)
 		_, err := io.ReadFull(r, b)
 		return b, err
 	}
-	b := make([]byte, 0, step)
+	b := make([]byte, 0, reserve)
 	for int64(len(b)) < n {
 		if len(b) == cap(b) {
 			b = append(make([]byte, 0, min(n, 2*int64(cap(b)))), b...)
