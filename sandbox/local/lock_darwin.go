@@ -23,7 +23,7 @@ func lockFD(f *os.File) error {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		time.Sleep(lockPause)
+		time.Sleep(lockPause) // no event: flock cannot wait for a time
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return errBusy
