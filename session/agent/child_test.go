@@ -16,6 +16,7 @@ import (
 
 	"github.com/gokernel/gokernel/sandbox"
 	isolation "github.com/gokernel/gokernel/sandbox/process"
+	"github.com/gokernel/gokernel/session/agent/agenttest"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -32,7 +33,7 @@ func childAgent(arg string) int {
 	}
 	config := &wire.Config{
 		Language: "script", Interpreter: "scripted", Programs: dir, Isolation: "process", Kept: true,
-		Dir: dir, Env: append(os.Environ(), runnerVariable+"=1"),
+		Dir: dir, Env: agenttest.Env(),
 	}
 	raw, err := json.Marshal(config)
 	if err != nil {
@@ -40,7 +41,7 @@ func childAgent(arg string) int {
 	}
 	err = Serve(context.Background(), sandbox.Spec{ID: testID, Dir: dir, Secret: testSecret, Config: raw}, l, Options{
 		Isolations: map[string]sandbox.Isolation{"process": isolation.New()},
-		Languages:  func(name string) (Language, bool) { return scriptedLanguage{}, name == "script" },
+		Languages:  func(name string) (Language, bool) { return agenttest.Language{}, name == "script" },
 	})
 	if err != nil {
 		return 1

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gokernel/gokernel/session/agent/agenttest"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -119,7 +120,7 @@ func TestAgentDies(t *testing.T) {
 // A language process that cannot be started is reported by each cell, with
 // what it wrote; the agent lives.
 func TestLanguageCannotStart(t *testing.T) {
-	h := hold(t, t.TempDir(), func(c *wire.Config) { c.Env = append(c.Env, "GOKERNEL_TEST_FAIL_START=no module named life") })
+	h := hold(t, t.TempDir(), func(c *wire.Config) { c.Env = append(c.Env, agenttest.FailStart+"=no module named life") })
 	p := h.attach("a", wire.KernelOwner, wire.Cursor{})
 	for _, id := range []string{"r1", "r2"} {
 		p.execute(id, "print no")
@@ -139,7 +140,7 @@ func TestLanguageCannotStart(t *testing.T) {
 // An interrupt while the language starts ends the cell, not the process.
 func TestInterruptWhileStarting(t *testing.T) {
 	dir := t.TempDir()
-	h := hold(t, t.TempDir(), func(c *wire.Config) { c.Env = append(c.Env, "GOKERNEL_TEST_SLOW_START="+dir+"/go") })
+	h := hold(t, t.TempDir(), func(c *wire.Config) { c.Env = append(c.Env, agenttest.SlowStart+"="+dir+"/go") })
 	p := h.attach("a", wire.KernelOwner, wire.Cursor{})
 	p.execute("r1", "print no")
 	p.until("r1 status busy")

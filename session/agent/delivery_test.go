@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gokernel/gokernel/session/agent/agenttest"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -56,7 +57,7 @@ func TestSlowFrontNeverBlocksCode(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("print %d%s", i, long))
 	}
 	p.execute("r1", append(lines, "touch "+dir+"/done")...)
-	waitFile(dir + "/done") // 6 MB went out, nothing was read
+	agenttest.WaitFile(dir + "/done") // 6 MB went out, nothing was read
 	want := 0
 	for _, l := range p.until("r1 status idle") {
 		if strings.HasPrefix(l, "r1 stream") {

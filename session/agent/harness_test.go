@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/sandbox"
 	isolation "github.com/gokernel/gokernel/sandbox/process"
+	"github.com/gokernel/gokernel/session/agent/agenttest"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -24,11 +24,6 @@ const (
 	testSecret = "secret of the test"
 	patience   = 20 * time.Second
 )
-
-type scriptedLanguage struct{}
-
-func (scriptedLanguage) Install(string) (string, error)     { return os.Executable() }
-func (scriptedLanguage) Command(_, program string) []string { return []string{program} }
 
 // A held is an agent under test, in this process.
 type held struct {
@@ -45,7 +40,7 @@ func hold(t *testing.T, dir string, change func(*wire.Config)) *held {
 	t.Helper()
 	config := &wire.Config{
 		Language: "script", Interpreter: "scripted", Programs: t.TempDir(), Isolation: "process", Kept: true,
-		Dir: t.TempDir(), Env: append(os.Environ(), runnerVariable+"=1"),
+		Dir: t.TempDir(), Env: agenttest.Env(),
 	}
 	if change != nil {
 		change(config)
@@ -68,7 +63,7 @@ func hold(t *testing.T, dir string, change func(*wire.Config)) *held {
 	go func() {
 		h.done <- Serve(ctx, sandbox.Spec{ID: testID, Dir: dir, Secret: testSecret, Config: raw}, l, Options{
 			Isolations: map[string]sandbox.Isolation{"process": isolation.New()},
-			Languages:  func(name string) (Language, bool) { return scriptedLanguage{}, name == "script" },
+			Languages:  func(name string) (Language, bool) { return agenttest.Language{}, name == "script" },
 			Ended:      func(reason string) { h.ended <- reason },
 			Logger:     logger,
 			Grace:      300 * time.Millisecond,
