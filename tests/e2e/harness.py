@@ -295,8 +295,8 @@ class Kernel:
             kernel_name=name, cache_ports=False,
             shell_port=shell, iopub_port=iopub, stdin_port=stdin, hb_port=hb, control_port=control,
         )
-        with open(KERNEL_LOG, "ab") as log:
-            self.manager.start_kernel(stdout=log, stderr=log, **kw)
+        self.log = open(KERNEL_LOG, "ab")  # a restart of the manager's uses it again
+        self.manager.start_kernel(stdout=self.log, stderr=self.log, **kw)
         self.clients = []
 
     @property
@@ -318,6 +318,7 @@ class Kernel:
         self.clients = []
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=now)
+        self.log.close()
 
     def __enter__(self):
         return self

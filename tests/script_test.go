@@ -1,0 +1,82 @@
+package tests
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs the scripts of script/, which use gokernel as a shell does.
+// In them $PYTHON is a Python with the Jupyter clients, and
+//
+//	status N COMMAND [ARG...]
+//
+// runs a command that must exit with the status N.
+func TestScript(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the scripts have Unix paths")
+	}
+	binary, err := built.binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	python, err := built.python()
+	if err != nil {
+		missing(t, err)
+	}
+	// State directories hold sockets, whose paths must be short.
+	root, err := os.MkdirTemp(built.dir, "script-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "script",
+		Setup: func(env *testscript.Env) error {
+			home, err := os.MkdirTemp(root, "home-")
+			if err != nil {
+				return err
+			}
+			state := filepath.Join(home, "state")
+			env.Setenv("HOME", home)
+			env.Setenv("XDG_STATE_HOME", state)
+			env.Setenv("XDG_DATA_HOME", filepath.Join(home, "data"))
+			env.Setenv("IPYTHONDIR", filepath.Join(home, "ipython"))
+			env.Setenv("MPLCONFIGDIR", filepath.Join(home, "matplotlib"))
+			env.Setenv("PYTHON", python)
+			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Defer(func() {
+				cmd := exec.Command(binary, "sessions", "close", "--all")
+				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+state)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("closing the sessions that are left: %v\n%s", err, out)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+	})
+}
+
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%v: exit status %d, want %d", args[1:], got, want)
+	}
+}
