@@ -39,7 +39,7 @@ class Python(jkt.KernelTests):
         ]
         code_clear_output = "from IPython.display import clear_output; clear_output()"
     else:
-        code_page_something = "help(zip)"
+        code_page_something = "zip?"
         code_display_data = [
             {"code": "class H:\n  def _repr_html_(self): return '<b>x</b>'\ndisplay(H())", "mime": "text/html"},
         ]
