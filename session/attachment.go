@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gokernel/gokernel/sandbox"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -25,6 +24,8 @@ const (
 	// maxOutbox is how many bytes of requests wait for the agent before
 	// further ones are refused.
 	maxOutbox = 1 << 30
+	// attachTime bounds attaching, which may have to start the agent.
+	attachTime = 60 * time.Second
 	// ackInterval is how long an acknowledgement waits for company.
 	ackInterval = 25 * time.Millisecond
 	// keptAnswers is how many answers to prompts are sent again on a new
@@ -49,6 +50,10 @@ type Attachment struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the link has ended for good
 	wake   chan struct{} // holds a token when the writer may have something to do
+
+	// The fields below are the link's.
+	agent  string      // which one it was attached to last
+	deaths []time.Time // when it met another one
 
 	mu       sync.Mutex // guards the fields below
 	epoch    uint64     // of the agent; 0 before the first connection
@@ -86,12 +91,9 @@ func (s *Session) Attach(ctx context.Context, owner string) (*Attachment, error)
 		c, r, _, err := s.hello(ctx, wire.Hello{Link: "control", Front: a.front, Owner: owner})
 		return c, r, err
 	})
-	c, r, w, err := a.dial(ctx)
-	if errors.Is(err, sandbox.ErrNotFound) && !errors.Is(err, ErrNotFound) {
-		if err = s.revive(ctx); err == nil {
-			c, r, w, err = a.dial(ctx)
-		}
-	}
+	attaching, done := context.WithTimeout(ctx, attachTime)
+	defer done()
+	c, r, w, err := a.dialAgain(attaching)
 	if err != nil {
 		return nil, fmt.Errorf("attaching to session %s: %w", s.id, err)
 	}
@@ -270,9 +272,14 @@ func (a *Attachment) Restart(ctx context.Context) error {
 // left, ends soon, and the error says so. Detaching again, or after Close, does
 // nothing.
 func (a *Attachment) Detach(ctx context.Context) error {
-	err := a.calls.call(ctx, wire.CallDetach, nil, nil)
-	if isLinkError(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, ErrFenced) {
-		err = nil // there is nobody to take leave of
+	a.mu.Lock()
+	args := wire.DetachArgs{Ack: a.ack}
+	a.mu.Unlock()
+	err := a.calls.call(ctx, wire.CallDetach, args, nil)
+	for _, nobody := range []error{net.ErrClosed, ErrFenced, ErrExpired, ErrNotFound} {
+		if isLinkError(err) || errors.Is(err, nobody) {
+			err = nil // there is nobody to take leave of
+		}
 	}
 	return errors.Join(err, a.end())
 }

@@ -37,61 +37,71 @@ func (a *Attachment) dial(ctx context.Context) (net.Conn, *wire.Reader, *wire.We
 // link keeps the link until ctx ends or the session does. It begins with an
 // open connection.
 func (a *Attachment) link(ctx context.Context, c net.Conn, r *wire.Reader, w *wire.Welcome) {
-	var deaths []time.Time
 	for {
-		epoch := w.Epoch
 		err := a.serve(ctx, c, r, w)
 		if ctx.Err() == nil && a.reason() == nil {
 			a.s.m.log.Debug("the link to the agent broke", "session", a.s.id, "error", err)
 			c, r, w, err = a.dialAgain(ctx)
 		}
-		switch {
-		case ctx.Err() != nil:
-			if err == nil && w != nil {
-				_ = c.Close() // nothing was sent
-			}
-			a.finish(net.ErrClosed)
-			return
-		case a.reason() != nil:
-			return
-		case w.Epoch == epoch:
-			continue
-		}
-		deaths = append(deaths, time.Now())
-		if n := len(deaths) - maxDeaths; n >= 0 && time.Since(deaths[n]) < deathTime {
-			_ = c.Close() // nothing was sent
-			a.finish(fmt.Errorf("%w: %d times within %v", ErrDead, maxDeaths, deathTime))
+		if err != nil {
+			a.finish(net.ErrClosed) // unless there is a better reason
 			return
 		}
 	}
 }
 
+// met notes which agent the session has, and ends the link when it has had too
+// many.
+func (a *Attachment) met() {
+	agent := string(a.s.handle().State)
+	if agent == a.agent {
+		return
+	}
+	first := a.agent == ""
+	a.agent = agent
+	if first {
+		return
+	}
+	a.deaths = append(a.deaths, time.Now())
+	if n := len(a.deaths) - maxDeaths; n >= 0 && time.Since(a.deaths[n]) < deathTime {
+		a.finish(fmt.Errorf("%w: %d times within %v", ErrDead, maxDeaths, deathTime))
+	}
+}
+
 // dialAgain dials until there is a connection, starting the agent when it is
-// gone. Without one ctx has ended or the link has, for good.
+// gone. An error says that ctx has ended, or the link has, for good.
 func (a *Attachment) dialAgain(ctx context.Context) (net.Conn, *wire.Reader, *wire.Welcome, error) {
 	failures := 0
 	for attempt := 0; ; attempt++ {
 		c, r, w, err := a.dial(ctx)
 		if err == nil {
+			a.met()
+			if reason := a.reason(); reason != nil {
+				return nil, nil, nil, errors.Join(reason, c.Close())
+			}
 			return c, r, w, nil
 		}
 		gone := errors.Is(err, sandbox.ErrNotFound)
 		if gone && !a.hopeless(err) {
 			if err = a.s.revive(ctx); err == nil {
 				failures = 0
+				a.met()
 			} else if failures++; failures >= maxDeaths {
 				a.finish(fmt.Errorf("%w, and cannot be started again: %w", ErrDead, err))
 			}
 		}
-		if err != nil && a.hopeless(err) || a.reason() != nil {
-			return nil, nil, nil, err
+		if err != nil {
+			a.hopeless(err)
+		}
+		if reason := a.reason(); reason != nil {
+			return nil, nil, nil, reason
 		}
 		if attempt == 0 && err == nil {
 			continue // it is up
 		}
 		// It starts, or ends: then it is still there for a moment.
-		if err := pause(ctx, min(lastPause, firstPause<<min(attempt, 10))); err != nil {
-			return nil, nil, nil, err
+		if pauseErr := pause(ctx, min(lastPause, firstPause<<min(attempt, 10))); pauseErr != nil {
+			return nil, nil, nil, errors.Join(pauseErr, err)
 		}
 	}
 }

@@ -268,6 +268,9 @@ func (s *Session) secret() (string, error) {
 // it again meanwhile.
 func (s *Session) hello(ctx context.Context, h wire.Hello) (net.Conn, *wire.Reader, *wire.Welcome, error) {
 	c, r, w, err := s.helloOnce(ctx, h)
+	if isLinkError(err) && !errors.Is(err, sandbox.ErrNotFound) && ctx.Err() == nil {
+		c, r, w, err = s.helloOnce(ctx, h) // it has just ended
+	}
 	if !errors.Is(err, sandbox.ErrNotFound) {
 		return c, r, w, err
 	}

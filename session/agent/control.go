@@ -119,7 +119,11 @@ func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.
 	case wire.CallRestart:
 		return nil, a.restart()
 	case wire.CallDetach:
-		return nil, a.leave(h)
+		var args wire.DetachArgs
+		if err := decodeArgs(call, &args); err != nil {
+			return nil, err
+		}
+		return nil, a.leave(h, args.Ack)
 	case wire.CallClose:
 		a.end("it was closed")
 		return nil, nil
@@ -144,7 +148,10 @@ func decodeArgs(call *wire.Call, args any) error {
 }
 
 // leave notes that a front goes and leaves the session as it is.
-func (a *Agent) leave(h *wire.Hello) error {
+func (a *Agent) leave(h *wire.Hello, ack *wire.Ack) error {
+	if ack != nil && h.Owner == wire.KernelOwner {
+		a.acknowledge(h.Front, ack)
+	}
 	if !a.isKept() {
 		return fmt.Errorf("%w: the session is owned by its front, it can be closed but not left", errBad)
 	}

@@ -368,18 +368,25 @@ func (a *Agent) takeAck(f *front, packet *wire.Packet) error {
 	if err := json.Unmarshal(packet.Head, &ack); err != nil {
 		return fmt.Errorf("ack: %w", err)
 	}
-	if f.owner != wire.KernelOwner || a.isFenced(f.name) {
-		return nil
+	if f.owner == wire.KernelOwner {
+		a.acknowledge(f.name, &ack)
+	}
+	return nil
+}
+
+// acknowledge moves the kernel's cursor for the kernel's front with this name.
+func (a *Agent) acknowledge(name string, ack *wire.Ack) {
+	if a.isFenced(name) {
+		return
 	}
 	a.acks.Lock()
 	defer a.acks.Unlock()
 	// What is not there yet is not delivered, and what is delivered stays so:
 	// an old connection of the same front may still have something to say.
 	if upto, _ := a.journal.LoadCursor(kernelKey); ack.Upto.Before(upto) || a.journal.Last().Before(ack.Upto) {
-		return nil
+		return
 	}
 	a.journal.SaveCursor(kernelKey, ack.Upto, ack.Held)
-	return nil
 }
 
 func (a *Agent) isFenced(name string) bool {

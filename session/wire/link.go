@@ -247,7 +247,7 @@ const (
 	CallUsage     = "usage"     // result: Usage
 	CallInterrupt = "interrupt" // args: InterruptArgs
 	CallRestart   = "restart"   // a new language process
-	CallDetach    = "detach"    // the front goes and leaves the session
+	CallDetach    = "detach"    // args: DetachArgs; the front goes and leaves the session
 	CallClose     = "close"     // the session ends
 	CallKeep      = "keep"      // args: KeepArgs
 )
@@ -273,6 +273,11 @@ type Result struct {
 // or when Owner is KernelOwner whatever runs.
 type InterruptArgs struct {
 	Owner string `json:"owner"`
+}
+
+// DetachArgs are what a front says when it goes.
+type DetachArgs struct {
+	Ack *Ack `json:"ack,omitempty"` // its last, if it has any to send
 }
 
 // KeepArgs make a session stand by itself, under a lease.
