@@ -105,8 +105,12 @@ var codeBehavior = []behavior{
 			asked = r.Until(func(m runnertest.Message) bool { return m.Type == "input_request" })
 		}
 		r.Answer(asked[len(asked)-1], "later")
-		if m := r.Next(); m.Text != "later\n" {
-			t.Errorf("got %v, want the answer", m)
+		var text strings.Builder
+		for _, m := range r.UntilText("\n") {
+			text.WriteString(m.Text)
+		}
+		if text.String() != "later\n" {
+			t.Errorf("got %q, want the answer", text.String())
 		}
 	}},
 	{name: "getpass", run: func(t *testing.T, r *runnertest.Runner) {

@@ -1,5 +1,6 @@
 """Start of IPython: the user's profile, configuration, extensions, startup files."""
 
+import functools
 import os
 import threading
 import traceback
@@ -67,6 +68,7 @@ def start(kernel: Any) -> ZMQInteractiveShell:
         except Exception:
             traceback.print_exc()
     _write_history_later(app.shell)
+    _keep_history_whole(app.shell, kernel.interrupts)
     return app.shell
 
 
@@ -96,6 +98,28 @@ def _write_history_later(shell: Any) -> None:
         thread.save_flag = later
     # The thread waits for the old one.
     flag.set()
+
+
+def _keep_history_whole(shell: Any, interrupts: Any) -> None:
+    """Let no interrupt cut what the history does at the start and the end of a cell:
+    it would leave a lock taken that the next cell waits for."""
+    manager = getattr(shell, "history_manager", None)
+    for name in ("store_inputs", "store_output"):
+        original = getattr(manager, name, None)
+        if original is not None:
+            setattr(manager, name, _whole(original, interrupts))
+
+
+def _whole(function: Any, interrupts: Any) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        interrupts.hold()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            interrupts.release()
+
+    return call
 
 
 def stop(shell: Any) -> None:

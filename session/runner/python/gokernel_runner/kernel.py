@@ -41,6 +41,8 @@ class Kernel:
         # Values of context variables that cells set stay for the next cells.
         self._context = contextvars.copy_context()
         self._busy = False
+        # The task of a cell that awaits something.
+        self._task: Any = None
         # The encoded reply to the request that runs, sent when it is done.
         self._answer: Optional[List[bytes]] = None
         self._ended = False
@@ -75,9 +77,11 @@ class Kernel:
         self.loop.call_soon(self._readable)
         while not self._ended:
             try:
+                self._recover()
                 self.loop.run_forever()
             except (KeyboardInterrupt, SystemExit):
-                # A background task has raised it; it is not meant for us.
+                # A background task has raised it, or an interrupt came between the
+                # end of a cell and its reply.
                 continue
         return self._end()
 
@@ -147,8 +151,9 @@ class Kernel:
         if handler is None:
             self.output.done(request)
             return
-        self._busy = True
         self._answer = None
+        self._task = None
+        self._busy = True
         waits = False
         try:
             self.interrupts.begin(request.id)
@@ -158,7 +163,20 @@ class Kernel:
         if not waits:
             self._done(request)
 
+    def _recover(self) -> None:
+        """Answer the request that runs if an interrupt has cut its handling short."""
+        if not self._busy or (self._task is not None and not self._task.done()):
+            return
+        request = requests.latest()
+        if self._answer is None:
+            self._fail(request)
+        self._done(request)
+        self.loop.call_soon(self._readable)
+
     def _done(self, request: Request) -> None:
+        if self.output.closed:
+            # A forked child has come to the end of its cell: it is no kernel.
+            os._exit(0)
         self.interrupts.end()
         self._busy = False
         self.output.done(request, self._answer)
@@ -171,8 +189,11 @@ class Kernel:
 
     def _fail(self, request: Request) -> None:
         """Answer a request whose handler has raised."""
+        if self.output.closed:
+            os._exit(1)
         self.interrupts.end()
-        error = describe(sys.exc_info())
+        info = sys.exc_info()
+        error = describe(info if info[0] else (KeyboardInterrupt, None, None))
         if request.type == "execute_request":
             self.output.message(request, "error", error)
             error = {"execution_count": self.shell.count - 1, **error}
@@ -226,9 +247,9 @@ class Kernel:
             self._done(request)
             self.loop.call_soon(self._readable)
 
-        self.interrupts.task = self._task(cell())
+        self._task = self.interrupts.task = self._make_task(cell())
 
-    def _task(self, coro: Any) -> Any:
+    def _make_task(self, coro: Any) -> Any:
         """Make a task in this context, so that what a cell sets in it stays."""
         if sys.version_info >= (3, 11):
             return self.loop.create_task(coro, context=self._context)

@@ -337,6 +337,11 @@ class Output:
         self._lock = threading.RLock()
         self._busy = False
         self.closed = True
+        for fd in (self._fd, self._interrupts.fd, self._wake_r, self._wake_w, *self._pipes.fds()):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
         for text in list(self._texts):
             del text.parts[:]
             self._cool(text)

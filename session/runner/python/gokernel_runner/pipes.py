@@ -134,6 +134,10 @@ class Pipes:
         """Stop looking: the code has closed the descriptor and nobody else has it."""
         self._poll.unregister(pipe.fd)
 
+    def fds(self) -> "list[int]":
+        """Return the read ends."""
+        return list(self._pipes)
+
     def waiter(self, others: Dict[int, int]) -> Callable[[bool], Set[int]]:
         """Return a function that waits for text, or only looks when it is told not to
         block. It returns the descriptors that are ready, also those of others, which

@@ -3,6 +3,7 @@
 import builtins
 import getpass
 import itertools
+import sys
 from typing import Any
 
 from . import request as requests
@@ -28,7 +29,9 @@ class Prompts:
         if self._output.closed:
             raise EOFError("%s() in a forked child: it has no standard input" % name)
         if not request.content.get("allow_stdin", False):
-            raise StdinNotImplementedError(
+            # Code that catches it knows IPython's, where there is one.
+            errors = sys.modules.get("IPython.core.error")
+            raise getattr(errors, "StdinNotImplementedError", StdinNotImplementedError)(
                 "%s was called, but this frontend does not support input requests." % name
             )
         number = next(self._numbers)
