@@ -124,6 +124,9 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	if opts.Grace > 0 {
 		a.grace = opts.Grace
 	}
+	if opts.maxQueued > 0 {
+		a.queue.maxQueued = opts.maxQueued
+	}
 	a.lang = newLanguage(a, spoken)
 	a.journal, err = journal.Open(filepath.Join(spec.Dir, "journal"), &journal.Options{
 		OnError: func(err error) { a.log.Warn("journal keeps only what fits in memory", "error", err) },

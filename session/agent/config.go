@@ -37,6 +37,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Grace replaces ownedGrace in tests; 0 means ownedGrace.
 	Grace time.Duration
+
+	maxQueued int // replaces the constant in tests; 0 means that
 }
 
 func parseConfig(raw json.RawMessage) (*wire.Config, error) {

@@ -23,6 +23,7 @@ const (
 	testID     = "0b7e0a52-7f3b-4c53-9a8e-3f0c6a3f1d11"
 	testSecret = "secret of the test"
 	patience   = 20 * time.Second
+	testQueued = 300
 )
 
 // A held is an agent under test, in this process.
@@ -67,6 +68,7 @@ func hold(t *testing.T, dir string, change func(*wire.Config)) *held {
 			Ended:      func(reason string) { h.ended <- reason },
 			Logger:     logger,
 			Grace:      300 * time.Millisecond,
+			maxQueued:  testQueued,
 		})
 	}()
 	t.Cleanup(h.stop)
@@ -125,6 +127,7 @@ func (h *held) tryAttach(name, owner string, resume wire.Cursor) (*peer, error) 
 	if err != nil {
 		return nil, err
 	}
+	_ = conn.SetDeadline(time.Time{})
 	h.t.Cleanup(func() { _ = conn.Close() })
 	return &peer{t: h.t, h: h, name: name, owner: owner, conn: conn, r: r, epoch: w.Epoch, last: resume, acc: map[string]bool{}}, nil
 }

@@ -149,7 +149,7 @@ func TestQueueIsFull(t *testing.T) {
 	filled := make(chan struct{})
 	go func() {
 		defer close(filled)
-		for i := range maxQueued {
+		for i := range testQueued {
 			p.request(fmt.Sprintf("c%d", i), "comm_msg", map[string]any{})
 		}
 		p.execute("full", "print no")
@@ -157,7 +157,7 @@ func TestQueueIsFull(t *testing.T) {
 	p.until("full execute_reply error QueueFull")
 	<-filled
 	touch(t, dir+"/go")
-	p.until(fmt.Sprintf("c%d status idle", maxQueued-1))
+	p.until(fmt.Sprintf("c%d status idle", testQueued-1))
 	p.execute("r2", "print yes")
 	p.until("r2 stream yes")
 }

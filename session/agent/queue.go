@@ -89,7 +89,8 @@ func (r *request) outlives() bool {
 // and the runs beside it, strictly in order. It also remembers requests that
 // are done.
 type queue struct {
-	wake chan struct{} // holds one token when something may be waiting
+	wake      chan struct{} // holds one token when something may be waiting
+	maxQueued int
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*request
@@ -107,7 +108,7 @@ type queue struct {
 }
 
 func newQueue() *queue {
-	return &queue{wake: make(chan struct{}, 1), known: map[string]*request{}, changed: time.Now()}
+	return &queue{wake: make(chan struct{}, 1), maxQueued: maxQueued, known: map[string]*request{}, changed: time.Now()}
 }
 
 // meet makes r known, or reports that it was already.
@@ -125,7 +126,7 @@ func (q *queue) meet(r *request) (isNew bool) {
 func (q *queue) add(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) >= maxQueued || q.bytes+r.size() > maxQueuedBytes && len(q.waiting) > 0 {
+	if len(q.waiting) >= q.maxQueued || q.bytes+r.size() > maxQueuedBytes && len(q.waiting) > 0 {
 		return fmt.Errorf("the session's queue is full: %d requests with %d bytes are waiting", len(q.waiting), q.bytes)
 	}
 	q.waiting = append(q.waiting, r)
