@@ -204,9 +204,10 @@ func (p *process) send(head any, parts ...[]byte) error {
 
 // A requestPacket is the head of a request to the runner.
 type requestPacket struct {
-	Type    string `json:"type"`
-	ID      string `json:"id"`
-	MsgType string `json:"msg_type"`
+	Type    string          `json:"type"`
+	ID      string          `json:"id"`
+	MsgType string          `json:"msg_type"`
+	Header  json.RawMessage `json:"header,omitempty"` // the request's own; outputs have it as parent
 }
 
 // perform sends r to the runner, which may not read: then it waits until ctx
@@ -215,7 +216,10 @@ func (p *process) perform(ctx context.Context, r *request) error {
 	p.served = true
 	stop := context.AfterFunc(ctx, func() { _ = p.channel.SetWriteDeadline(time.Unix(1, 0)) }) // ends the write below
 	defer stop()
-	head := requestPacket{"request", r.ID, r.MsgType}
+	head := requestPacket{Type: "request", ID: r.ID, MsgType: r.MsgType}
+	if validObject(r.Origin.Header) {
+		head.Header = r.Origin.Header
+	}
 	return p.send(head, append([][]byte{object(r.Content), object(r.Metadata)}, r.Buffers...)...)
 }
 

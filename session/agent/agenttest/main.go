@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package agenttest helps to test agents and what stands in front of them: a
 // scripted language, whose runner is the test binary itself, so that tests have
 // real processes but need no interpreter, and a look at what tests have left.

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package python_test runs the conformance suite, and what is Python's own, with
 // every Python that the machine has.
 package python_test

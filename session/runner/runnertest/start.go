@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package runnertest checks that a language program keeps to docs/runner.md. It
 // starts the program over real pipes and a real socket, as an agent does.
 package runnertest
