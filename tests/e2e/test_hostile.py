@@ -155,13 +155,15 @@ class Messages(Served):
             ("complete_request", {"code": "x", "cursor_pos": "1"}, "cursor_pos"),
             ("inspect_request", {"code": None, "cursor_pos": 0}, "code"),
             ("history_request", {"hist_access_type": 3}, "hist_access_type"),
-            ("is_complete_request", {"code": {}}, "code"),
         ]
         for msg_type, content, field in cases:
             with self.subTest(msg_type=msg_type, content=content):
                 result = self.client.request("shell", msg_type, content, timeout=10)
                 self.assertEqual(result.status, "error", result)
                 self.assertIn(field, result.content["evalue"])
+        # Its reply has a status of its own kind, which knows no error.
+        result = self.client.request("shell", "is_complete_request", {"code": {}}, timeout=10)
+        self.assertEqual(result.status, "unknown", result)
         self.served()
 
     @only_gokernel

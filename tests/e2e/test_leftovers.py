@@ -41,8 +41,9 @@ class Ends(unittest.TestCase):
                     client.finish(msg_id)
                 self.assertTrue(left.processes() and left.files() and left.rows(),
                                 "the test is blind: " + left.describe())
+                process = kernel.manager.provisioner.process  # which the manager forgets
                 end(kernel, client)
-                kernel.manager.provisioner.process.wait(20)
+                process.wait(20)
                 eventually(left.none, left.describe, seconds)
 
     def test_shutdown_request(self):

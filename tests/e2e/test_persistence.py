@@ -90,6 +90,8 @@ class Persistence(KernelCase):
         eventually(lambda: self.info()["queued"] >= 2, "the agent has the queue")
         first.kill()
         before = dict.fromkeys(m["header"]["msg_id"] for m in self.drain(old))
+        # It would come back by itself, with the identity that replies go to.
+        old.close()
 
         second = self.front(info=first.info if same_file else None)
         new = self.connect(second, session=old.session.session).ready()
