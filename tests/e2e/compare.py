@@ -12,6 +12,9 @@ PATTERNS = [
     (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "0xADDRESS"),
     # Files that cells are compiled under: /tmp/ipykernel_12/345.py, <ipython-input-1-abc>, Cell In[1].
     (re.compile(r"/[^\s\"']*/(?:ipykernel|gokernel)[^\s\"':]*\.py"), "CELL"),
+    (re.compile(r"\b\d{4,}\.py\b"), "CELL"),
+    # ipykernel gives commands a terminal, whose lines end so.
+    (re.compile(r"\r\n"), "\n"),
     (re.compile(r"<(?:ipython-input|gokernel)[^>]*>"), "CELL"),
     (re.compile(r"(?:Input )?In ?\[\d+\]"), "CELL"),
     (re.compile(r"\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
