@@ -22,11 +22,16 @@ type Instance struct {
 	Conn kernel.Conn
 
 	attachment *session.Attachment
+	made       bool // the session was made for this kernel
 	served     chan struct{}
 	err        error // of Serve, once served is closed
 }
 
-// Native opens a session and serves a kernel in front of it over a pipe.
+// closeTime bounds Close.
+const closeTime = 15 * time.Second
+
+// Native opens a session and serves a kernel in front of it over a pipe. ctx
+// bounds only that; the caller closes the instance.
 func Native(ctx context.Context, m *session.Manager, r session.OpenRequest, opts *kernel.Options) (*Instance, error) {
 	s, err := m.Open(ctx, r)
 	if err != nil {
@@ -34,13 +39,15 @@ func Native(ctx context.Context, m *session.Manager, r session.OpenRequest, opts
 	}
 	a, err := s.Attach(ctx, wire.KernelOwner)
 	if err != nil {
-		if !s.Kept() {
-			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		if r.Session == "" && !s.Kept() {
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+			defer cancel()
+			err = errors.Join(err, s.Close(end))
 		}
 		return nil, err
 	}
 	client, end := kernel.Pipe()
-	i := &Instance{Session: s, Conn: client, attachment: a, served: make(chan struct{})}
+	i := &Instance{Session: s, Conn: client, attachment: a, made: r.Session == "", served: make(chan struct{})}
 	k := kernel.New(a, opts)
 	go func() {
 		defer close(i.served)
@@ -55,20 +62,29 @@ func Native(ctx context.Context, m *session.Manager, r session.OpenRequest, opts
 // Interrupt interrupts what runs.
 func (i *Instance) Interrupt(ctx context.Context) error { return i.attachment.Interrupt(ctx) }
 
-// Close ends the kernel and, unless it is kept, its session, and returns when
-// nothing of them is left. It returns what the kernel ended with, if that was
-// not to be expected.
+// Close ends the kernel and, if it was made for this kernel and is not kept, its
+// session, and returns when nothing of them is left. It returns what the kernel
+// ended with, if that was not to be expected. It takes no longer than 15 s, also
+// when ctx has ended.
 func (i *Instance) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	err := i.Conn.Close()
-	<-i.served
-	if i.Session.Kept() {
-		err = errors.Join(err, i.attachment.Detach(ctx))
-	} else {
-		err = errors.Join(err, i.attachment.Close(ctx))
+	select {
+	case <-i.served:
+	case <-time.After(closeTime / 3): // it waits for an agent that hangs; without a session it ends
 	}
-	if i.err != nil && !errors.Is(i.err, kernel.ErrShutdown) {
+	if i.made && !i.Session.Kept() {
+		err = errors.Join(err, i.attachment.Close(ctx))
+	} else {
+		err = errors.Join(err, i.attachment.Detach(ctx))
+	}
+	select {
+	case <-i.served:
+	case <-ctx.Done():
+		return errors.Join(err, errors.New("closing the kernel: it does not end"))
+	}
+	if i.err != nil && !errors.Is(i.err, kernel.ErrShutdown) && !errors.Is(i.err, kernel.ErrSessionEnded) {
 		err = errors.Join(err, i.err)
 	}
 	return err

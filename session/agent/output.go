@@ -164,7 +164,8 @@ func (p *process) reply(h *runnerHead, packet *wire.Packet) {
 func (a *Agent) stream(r *request, name string, text []byte) {
 	for len(text) > 0 {
 		n := cut(text, maxPiece)
-		a.message(r, protocol.IOPub, "stream", nil, protocol.AppendStreamContent(nil, name, text[:n]), nil)
+		content := make([]byte, 0, n+n/32+64) // escapes of lines of common length fit
+		a.message(r, protocol.IOPub, "stream", nil, protocol.AppendStreamContent(content, name, text[:n]), nil)
 		text = text[n:]
 	}
 }
