@@ -53,6 +53,8 @@ var questionBehavior = []behavior{
 	completes("name", "alphab", "alphabet", "alphab"),
 	completes("import", "import colle", "collections", "colle"),
 	completes("keyword", "whil", "while", "whil"),
+	completes("name after an operator", "beta = alphab", "alphabet", "alphab"),
+	completes("builtin", "isinst", "isinstance", "isinst"),
 	complete("x = 1", "complete", ""),
 	complete("for i in range(3):", "incomplete", "    "),
 	complete("print(1", "incomplete", ""),
@@ -195,6 +197,36 @@ func TestAnyHome(t *testing.T) {
 				t.Errorf("%s: got %q, want 2", home, got)
 			}
 			r.Request("history_request", map[string]any{"hist_access_type": "tail", "n": 3})
+		}
+	})
+}
+
+// TestPlainNamesAreJedis: plain names are found without jedi, so they must be those
+// that jedi finds; what jedi knows better is left to it.
+func TestPlainNamesAreJedis(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		if s.plain {
+			t.Skip("there is no jedi behind the plain shell")
+		}
+		r := runnertest.Start(t, s.cmd)
+		got := r.Must(`
+from IPython.core.completer import provisionalcompleter
+completer = get_ipython().Completer
+name_one = name_two = ours = theirs = fast = plain = codes = 1
+def complete(code):
+    with provisionalcompleter():
+        return {c.text for c in completer.completions(code, len(code))}
+codes = ["name_", "nam", "pri", "o", "N", "x = na", "return na", "alpha = 3\nal", "import os\no",
+         "def f(zeta):\n    return 1\nf", "for i in range(3):\n    pr", "print(na", "'na", "a = [1,\nna", "import o"]
+ours = [complete(c) for c in codes]
+fast = completer.__dict__.pop("_jedi_matches")
+theirs = [complete(c) for c in codes]
+print([(c, a ^ b) for c, a, b in zip(codes, ours, theirs) if a != b])
+from gokernel_runner.ipython_names import plain
+print([c for c in ("os.pa", "f(na", "import o", "'na", "f(\n  na", "def f():\n  x") if plain(c, {}) is not None])
+`).Text("stdout")
+		if want := "[]\n[]\n"; got != want {
+			t.Errorf("got %q, want no difference, and nothing that is jedi's", got)
 		}
 	})
 }

@@ -107,10 +107,14 @@ func (r *Runner) Until(found func(Message) bool) []Message {
 	}
 }
 
-// UntilText reads packets until one is stream text that contains want.
+// UntilText reads packets until their text together contains want.
 func (r *Runner) UntilText(want string) []Message {
 	r.t.Helper()
-	return r.Until(func(m Message) bool { return m.Type == "stream" && strings.Contains(m.Text, want) })
+	var text string
+	return r.Until(func(m Message) bool {
+		text += m.Text
+		return m.Type == "stream" && strings.Contains(text, want)
+	})
 }
 
 // Answer answers an input_request.

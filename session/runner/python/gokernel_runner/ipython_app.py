@@ -8,9 +8,9 @@ from typing import Any
 
 from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
-
 from traitlets.config import Config
 
+from . import ipython_names
 from .facade import KernelFacade
 from .ipython_parts import ZMQInteractiveShell
 
@@ -69,6 +69,8 @@ def start(kernel: Any) -> ZMQInteractiveShell:
             traceback.print_exc()
     _write_history_later(app.shell)
     _keep_history_whole(app.shell, kernel.interrupts)
+    if hasattr(app.shell.Completer, "_jedi_matches"):
+        ipython_names.install(app.shell.Completer)
     return app.shell
 
 

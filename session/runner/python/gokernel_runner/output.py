@@ -24,8 +24,9 @@ TICK = 0.006
 # How long the main thread may take to notice an interrupt before it is signalled
 # again, in seconds.
 NUDGE = 0.03
-# Characters of one stream packet, so that it has at most 1 MiB.
-PIECE = 1 << 18
+# Bytes of one stream packet at most, and how many characters surely fit in them.
+MIB = 1 << 20
+PIECE = MIB >> 2
 # A text longer than this is not left to the pump.
 LONG = 1 << 16
 # What must not end a packet when more may follow.
@@ -267,8 +268,9 @@ class Output:
 
     def _pieces(self, head: bytes, s: str) -> None:
         at = 0
+        size = PIECE if not s.isascii() else MIB
         while at < len(s):
-            end = at + PIECE
+            end = at + size
             # Keep \r\n together, and a short escape sequence.
             open_end = _OPEN_END.search(s, max(at, end - 16), end)
             if end < len(s) and open_end and open_end.start() > at:
