@@ -5,9 +5,12 @@ cat <<TEXT
 
 The notebook with its outputs is $2. Next:
 
-  $1 install                      add the kernel "gokernel" to your Jupyter; then choose it
-                                           in JupyterLab, VS Code or "jupyter console --kernel gokernel"
-  $1 run FILE.ipynb -o OUT.ipynb  run a notebook of your own
-  $1 sessions list                see the sessions that are alive
-  $1 doctor                       see what this machine offers and lacks
+  $1 install
+      adds the kernel "gokernel" to your Jupyter: choose it in JupyterLab, VS Code or "jupyter console --kernel gokernel"
+  $1 run FILE.ipynb -o OUT.ipynb
+      runs a notebook of your own
+  $1 sessions list
+      shows the sessions that are alive
+  $1 doctor
+      says what this machine offers and lacks
 TEXT
