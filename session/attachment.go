@@ -17,6 +17,9 @@ import (
 // the session over from.
 var ErrFenced = wire.ErrFenced
 
+// KernelOwner is the owner with which a kernel attaches.
+const KernelOwner = wire.KernelOwner
+
 const (
 	// maxInbox is how many bytes of frames wait for Next before the agent is
 	// no longer read; it has them in its journal.
@@ -83,7 +86,7 @@ type outgoing struct {
 }
 
 // Attach attaches a front to the session, whose agent is started if it has died.
-// owner is wire.KernelOwner, which takes over from another kernel's front, or a
+// owner is KernelOwner, which takes over from another kernel's front, or a
 // run's id. ctx bounds only the attaching.
 func (s *Session) Attach(ctx context.Context, owner string) (*Attachment, error) {
 	a := &Attachment{s: s, owner: owner, front: uuid.NewString(), done: make(chan struct{}), wake: make(chan struct{}, 1)}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,8 +91,15 @@ func TestAgentIsKilled(t *testing.T) {
 			t.Fatal("the requests do not wait")
 		}
 	}
-	kill(t, info(t, s).AgentPID)
+	before := info(t, s)
+	kill(t, before.AgentPID)
 	got := f.until("- status starting")
+	// AGENT 2: a runner dies with its agent.
+	for _, p := range agenttest.Marked(marker + s.ID()) {
+		if strings.HasPrefix(p, strconv.Itoa(before.PID)+" ") {
+			t.Errorf("process %s, the runner of the agent that died, is still there", p)
+		}
+	}
 	if len(got) > 0 && strings.HasPrefix(got[0], "r1 stream") {
 		got = got[1:] // the child's pid
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gokernel/gokernel/internal/proc"
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/sandbox"
 	"github.com/gokernel/gokernel/sandbox/local"
@@ -29,7 +30,10 @@ import (
 	"github.com/gokernel/gokernel/session/wire"
 )
 
-const patience = 30 * time.Second
+const (
+	patience = 30 * time.Second
+	marker   = proc.Marker + "=" // what commands of a session have in their environment, before its id
+)
 
 // TestMain makes the test binary a runner, an agent, a front that is to be
 // killed, or the tests.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +26,7 @@ func gone(t *testing.T, m *session.Manager, state, id string, within time.Durati
 	for deadline := time.Now().Add(within); ; {
 		_, dirErr := os.Stat(filepath.Join(state, "sessions", id))
 		_, rowErr := m.Get(context.Background(), id)
-		marked := agenttest.Marked("GOKERNEL_SESSION=" + id)
+		marked := agenttest.Marked(marker + id)
 		if errors.Is(dirErr, fs.ErrNotExist) && (errors.Is(rowErr, session.ErrNotFound) || errors.Is(rowErr, session.ErrExpired)) && len(marked) == 0 {
 			return
 		}
@@ -351,5 +352,29 @@ func TestMakerWasKilled(t *testing.T) {
 	s := open(t, m, request("half", true))
 	if s.ID() == row.ID {
 		t.Error("the half-made session was opened")
+	}
+}
+
+// AGENT 2: an agent leads a session of its own, away from its front's directory;
+// its files are for nobody else.
+func TestAgentProcess(t *testing.T) {
+	state := t.TempDir()
+	m, _ := manage(t, state)
+	s := open(t, m, request("", false))
+	f := attach(t, s, wire.KernelOwner)
+	f.until("- status starting")
+	dir := filepath.Join(state, "sessions", s.ID())
+	for name, want := range map[string]fs.FileMode{"": 0o700, "agent.sock": 0o600, "spec.json": 0o600, "journal": 0o700, "packages": 0o700} {
+		got, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || got.Mode().Perm() != want {
+			t.Errorf("%q has mode %v (%v), want %v", name, got.Mode().Perm(), err, want)
+		}
+	}
+	pid := info(t, s).AgentPID
+	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("the agent %d is in group %d (%v), want its own", pid, group, err)
+	}
+	if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err == nil && cwd != "/" {
+		t.Errorf("the agent's directory is %s, want /", cwd)
 	}
 }

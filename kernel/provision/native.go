@@ -10,7 +10,6 @@ import (
 
 	"github.com/gokernel/gokernel/kernel"
 	"github.com/gokernel/gokernel/session"
-	"github.com/gokernel/gokernel/session/wire"
 )
 
 // An Instance is a kernel that is served in this process. Its goroutine ends
@@ -37,7 +36,7 @@ func Native(ctx context.Context, m *session.Manager, r session.OpenRequest, opts
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Attach(ctx, wire.KernelOwner)
+	a, err := s.Attach(ctx, session.KernelOwner)
 	if err != nil {
 		if r.Session == "" && !s.Kept() {
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)

@@ -164,3 +164,45 @@ func TestKeep(t *testing.T) {
 		t.Errorf("kept %v, expires in %v, want kept for an hour", info.Kept, left)
 	}
 }
+
+// AGENT 1: what holds a session, and how long it has when nothing does.
+func TestRemaining(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, test := range map[string]struct {
+		change func(*Agent)
+		after  time.Duration
+		left   time.Duration
+		held   bool
+	}{
+		"owned, never attached":      {func(*Agent) {}, time.Second, 9 * time.Second, false},
+		"owned, left":                {func(a *Agent) { a.attached = true }, time.Second, 4 * time.Second, false},
+		"owned, left and busy":       {func(a *Agent) { a.attached = true; a.queue.running = &request{} }, 7 * time.Second, -2 * time.Second, false},
+		"owned, attached":            {func(a *Agent) { a.fronts[&front{}] = struct{}{} }, time.Hour, 0, true},
+		"kept":                       {func(a *Agent) { a.kept = true }, 10 * time.Minute, 50 * time.Minute, false},
+		"kept, over":                 {func(a *Agent) { a.kept = true }, time.Hour, 0, false},
+		"kept, attached":             {func(a *Agent) { a.kept = true; a.fronts[&front{}] = struct{}{} }, 48 * time.Hour, 0, true},
+		"kept and busy":              {func(a *Agent) { a.kept = true; a.queue.running = &request{} }, 48 * time.Hour, 0, true},
+		"kept, something waits":      {func(a *Agent) { a.kept = true; a.queue.waiting = []*request{{}} }, 48 * time.Hour, 0, true},
+		"kept, waits for input":      {func(a *Agent) { a.kept = true; asks(a) }, 10 * time.Minute, 50 * time.Minute, false},
+		"kept, waits for input here": {func(a *Agent) { a.kept = true; asks(a); a.fronts[&front{}] = struct{}{} }, 48 * time.Hour, 0, true},
+		"kept, just left":            {func(a *Agent) { a.kept = true; a.idleFrom = time.Time{} }, 48 * time.Hour, time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &Agent{
+				queue: newQueue(), fronts: map[*front]struct{}{}, prompts: map[wire.Cursor]*prompt{},
+				term: time.Hour, grace: 5 * time.Second, idleFrom: start,
+			}
+			test.change(a)
+			left, reason, held := a.remaining(start.Add(test.after))
+			if left != test.left || held != test.held || !held && reason == "" {
+				t.Errorf("left %v, held %v, reason %q; want %v, %v", left, held, reason, test.left, test.held)
+			}
+		})
+	}
+}
+
+// asks makes what runs in a wait for input.
+func asks(a *Agent) {
+	a.queue.running = &request{}
+	a.prompts[wire.Cursor{Epoch: 1, Number: 1}] = &prompt{request: a.queue.running}
+}
