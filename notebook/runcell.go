@@ -117,11 +117,21 @@ func (r *runner) stop(ctx context.Context) bool {
 	// The user who cancels wants the outputs of the cell all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := r.interrupt(ctx); err != nil {
-		r.opts.Log.Warn("the kernel cannot be interrupted", "error", err)
-		return false
+	for {
+		if err := r.interrupt(ctx); err != nil {
+			r.opts.Log.Warn("the kernel cannot be interrupted", "error", err)
+			return false
+		}
+		// An interrupt hits only code that runs already: one that came too early
+		// is sent again.
+		step, done := context.WithTimeout(ctx, time.Second)
+		err := r.await(step)
+		early := step.Err() != nil && ctx.Err() == nil
+		done()
+		if err == nil || !early {
+			return err == nil
+		}
 	}
-	return r.await(ctx) == nil
 }
 
 func (r *runner) interrupt(ctx context.Context) error {

@@ -88,6 +88,11 @@ func NewSession(tb testing.TB, cfg Config) *Session {
 	s.wg.Go(s.perform)
 	tb.Cleanup(func() {
 		s.cancel()
+		s.mu.Lock()
+		if s.run != nil { // a handler may wait for it
+			s.run.interrupt()
+		}
+		s.mu.Unlock()
 		s.wg.Wait()
 	})
 	return s
@@ -109,14 +114,15 @@ func (s *Session) perform() {
 		case <-s.ctx.Done():
 			return
 		case r := <-s.queue:
-			if s.ctx.Err() != nil {
-				return
-			}
 			if r.MsgType == "execute_request" {
 				count++
 			}
 			run := &Run{Request: r, Count: count, s: s, stop: make(chan struct{})}
 			s.mu.Lock()
+			if s.ctx.Err() != nil {
+				s.mu.Unlock()
+				return
+			}
 			s.run = run
 			s.mu.Unlock()
 			run.Publish(&protocol.Status{ExecutionState: protocol.StateBusy})
