@@ -27,6 +27,10 @@ var errInterrupted = errors.New("interrupted")
 // whyRestart is why a process ends that is replaced.
 const whyRestart = "restart"
 
+// maxUnserved is how many processes in a row may die, ready but without having
+// been given a request, before no more are started by themselves.
+const maxUnserved = 3
+
 // dispatch performs the queue until ctx ends. It starts the language process
 // before anybody asks, and again after it has died.
 func (a *Agent) dispatch(ctx context.Context) {
@@ -128,10 +132,9 @@ func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
 				return nil, nil
 			}
 		}
-		why := dead.expectedEnd()
 		a.bury(ctx, dead, nil)
-		if !dead.served && why == "" {
-			return nil, dead.startFailure()
+		if p, failure := a.lang.get(); p == nil && failure != nil {
+			return nil, failure
 		}
 		if r.execute != nil {
 			return nil, nil
@@ -140,7 +143,7 @@ func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
 	return nil, nil
 }
 
-// startFailure says why a process never got ready.
+// startFailure says why a process died before it was given a request.
 func (p *process) startFailure() error {
 	<-p.dead
 	pipe := p.pipes[1]
@@ -159,9 +162,15 @@ func (a *Agent) bury(ctx context.Context, p *process, r *request) {
 	why := p.expectedEnd()
 	a.log.Info("the language process has ended", "cause", p.cause, "expected", why)
 	a.clearPrompts(func(open *prompt) bool { return open.process == p })
-	if !p.served && why != whyRestart {
-		a.lang.set(nil, p.startFailure()) // the next request tries again, nothing else: it might die for ever
-		return
+	switch {
+	case p.served || why == whyRestart:
+		a.lang.unserved = 0
+	default:
+		a.lang.unserved++
+		if !p.isReady() || a.lang.unserved > maxUnserved {
+			a.lang.set(nil, p.startFailure()) // the next request tries again, nothing else: it might die for ever
+			return
+		}
 	}
 	a.lang.set(nil, nil)
 	if r != nil {

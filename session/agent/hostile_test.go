@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -220,12 +221,31 @@ func TestValidObject(t *testing.T) {
 	}
 }
 
-// AGENT 7: a process that dies before it was ever used is started again when
-// somebody asks, not for ever.
+// AGENT 7: a process that dies before it was ever used is told of and started
+// again, but not for ever: then only when somebody asks.
 func TestUnusedProcessDies(t *testing.T) {
 	h := hold(t, t.TempDir(), nil)
 	p := h.attach("a", wire.KernelOwner, wire.Cursor{})
 	p.until("- status starting")
+	for range maxUnserved {
+		killRunner(t, h)
+		equal(t, p.until("- status starting"), "- status restarting", "- status starting")
+	}
+	killRunner(t, h)
+	for deadline := time.Now().Add(patience); h.info().State != wire.StateFailed; {
+		if time.Now().After(deadline) {
+			t.Fatalf("state %s, want failed", h.info().State)
+		}
+	}
+	p.execute("r1", "print alive")
+	equal(t, p.until("r1 stream alive"), "r1 status busy", "- status starting", "r1 execute_input", "r1 stream alive")
+	killRunner(t, h)
+	p.until("- status restarting")
+}
+
+// killRunner kills the language process when it is ready.
+func killRunner(t *testing.T, h *held) {
+	t.Helper()
 	raw, err := h.call("", "", wire.CallRunner, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -234,14 +254,7 @@ func TestUnusedProcessDies(t *testing.T) {
 	if err := json.Unmarshal(raw, &runner); err != nil {
 		t.Fatal(err)
 	}
-	kill(t, fmt.Sprint(runner.PID))
-	for deadline := time.Now().Add(patience); h.info().State != wire.StateFailed; {
-		if time.Now().After(deadline) {
-			t.Fatalf("state %s, want failed", h.info().State)
-		}
-	}
-	p.execute("r1", "print alive")
-	equal(t, p.until("r1 stream alive"), "r1 status busy", "- status starting", "r1 execute_input", "r1 stream alive")
+	kill(t, strconv.Itoa(runner.PID))
 }
 
 // AGENT 3: a run that is lost in an owned session does not interrupt its kernel.

@@ -33,6 +33,8 @@ type language struct {
 	spoken Language
 	deaths chan *process // each process once, when nothing of it is left; never full
 
+	unserved int // deaths in a row of processes that were given no request; the dispatcher's
+
 	mu      sync.Mutex    // guards the fields below
 	current *process      // the last that was started; nil before the first
 	failure error         // why the last start failed
