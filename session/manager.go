@@ -297,13 +297,13 @@ func (m *Manager) closeEarlier(ctx context.Context, file string) error {
 	return nil
 }
 
-// reapAge is how old a session is before its agent may be missing: before, it
-// may be about to start.
+// reapAge is how old a session is before its agent may be missing although
+// nobody is known to have killed it: before, it may be about to start.
 const reapAge = 15 * time.Second
 
-// reap removes owned sessions whose agent and front are gone, and those that
-// were never started: killed, they could not do it themselves. It ends what
-// other agents that were killed have left running. What fails is tried again the
+// reap removes owned sessions whose agent and front are gone, at once, and after
+// a while those that were never started: killed, they could not do it
+// themselves. It ends what other agents that were killed have left running. What fails is tried again the
 // next time.
 func (m *Manager) reap(ctx context.Context) {
 	rows, err := m.store.List(ctx, false)
@@ -312,10 +312,11 @@ func (m *Manager) reap(ctx context.Context) {
 		return
 	}
 	for _, row := range rows {
-		if time.Since(row.Created) < reapAge || row.FrontPID == os.Getpid() {
+		orphan := !alive(row.FrontPID) && (!row.Kept || row.State == RowStarting)
+		settled := orphan && row.State == RowLive // there was an agent, and nobody is there to start another
+		if !settled && time.Since(row.Created) < reapAge || row.FrontPID == os.Getpid() {
 			continue // its agent may be about to be started, or started again
 		}
-		orphan := !alive(row.FrontPID) && (!row.Kept || row.State == RowStarting)
 		if !orphan && row.Handle.ID == "" {
 			continue // nothing of it has been left
 		}

@@ -33,7 +33,7 @@ func gone(t *testing.T, m *session.Manager, state, id string, within time.Durati
 		if time.Now().After(deadline) {
 			t.Fatalf("of session %s is left: directory %v, row %v, processes %v", id, dirErr, rowErr, marked)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // nothing tells of another process's end: look again
 	}
 }
 
@@ -352,6 +352,29 @@ func TestMakerWasKilled(t *testing.T) {
 	s := open(t, m, request("half", true))
 	if s.ID() == row.ID {
 		t.Error("the half-made session was opened")
+	}
+}
+
+// AGENT 1: of an owned session whose agent and front are both killed the next
+// gokernel leaves nothing, however young it is. One whose front lives is not
+// touched.
+func TestAgentAndFrontKilled(t *testing.T) {
+	state := t.TempDir()
+	m, _ := manage(t, state)
+	var killed [2]*killable
+	for i := range killed {
+		killed[i] = startFront(t, frontSpec{State: state, Request: request("", false)}) // does not start another agent
+		s, err := m.Get(t.Context(), killed[i].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kill(t, info(t, s).AgentPID)
+	}
+	killed[0].kill()
+	open(t, m, request("", false))
+	gone(t, m, state, killed[0].ID, 0)
+	if _, err := m.Get(t.Context(), killed[1].ID); err != nil {
+		t.Errorf("Get of the session whose front lives = %v, want it", err)
 	}
 }
 
