@@ -75,7 +75,7 @@ func holdChild(t *testing.T, state, _ string) *child {
 		if time.Now().After(deadline) {
 			t.Fatal("the agent does not listen")
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) // nothing tells of another process's socket: dial again
 	}
 }
 

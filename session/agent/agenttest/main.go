@@ -65,6 +65,7 @@ func Run(m *testing.M) int {
 // awaitEnd waits until all processes of this run have ended and returns what
 // has not.
 func awaitEnd(mark string) []string {
+	// Nothing tells of the end of processes that others have started: look again.
 	for deadline := time.Now().Add(endTime); ; time.Sleep(20 * time.Millisecond) {
 		left := Marked(runVariable + "=" + mark)
 		if len(left) == 0 || time.Now().After(deadline) {

@@ -275,6 +275,6 @@ func WaitFile(file string) {
 		if _, err := os.Stat(file); err == nil {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // no event that is the same on all systems: look again
 	}
 }
