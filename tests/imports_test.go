@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"session/agent/*":  {"protocol", "session/wire"},
 	"kernel":           {"protocol", "session", "session/wire"},
 	"kernel/zmq":       {"protocol", "kernel"},
-	"kernel/provision": {"kernel", "kernel/zmq", "kernelspec", "sandbox", "session"},
+	"kernel/provision": {"kernel", "kernel/zmq", "kernelspec", "sandbox", "session", "session/wire"},
 	"notebook":         {"protocol", "kernel"},
 	"server":           {"protocol", "kernel", "kernel/provision", "kernelspec", "notebook", "session"},
 	"cmd/gokernel":     {"internal/cli"},
