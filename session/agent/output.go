@@ -43,7 +43,10 @@ func (p *process) read() {
 	for {
 		packet, err := r.Read()
 		if err == nil {
-			err = p.take(packet)
+			var kept bool
+			if kept, err = p.take(packet); !kept {
+				r.Recycle(packet)
+			}
 		}
 		if err == nil {
 			continue
@@ -58,12 +61,13 @@ func (p *process) read() {
 	}
 }
 
-// take handles one packet.
-func (p *process) take(packet *wire.Packet) error {
+// take handles one packet. It reports whether the packet's memory is in use from
+// then on.
+func (p *process) take(packet *wire.Packet) (kept bool, err error) {
 	a := p.lang.a
 	var h runnerHead
 	if err := json.Unmarshal(packet.Head, &h); err != nil {
-		return err
+		return false, err
 	}
 	if err := p.begun(h.ID); err != nil {
 		a.log.Debug("interrupting what has just begun", "error", err)
@@ -78,10 +82,12 @@ func (p *process) take(packet *wire.Packet) error {
 	case "output":
 		if !outputs[h.MsgType] || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
 			a.log.Warn("an output was not well-formed and is left out", "type", h.MsgType)
-			return nil
+			return false, nil
 		}
+		kept = true
 		a.message(a.queue.find(h.ID), protocol.IOPub, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
 	case "reply":
+		kept = true
 		p.reply(&h, packet)
 	case "done":
 		if r := a.queue.current(); r != nil && r.ID == h.ID {
@@ -92,17 +98,18 @@ func (p *process) take(packet *wire.Packet) error {
 		}
 	case "input_request":
 		if r := a.queue.find(h.ID); r != nil && validObject(packet.Part(0)) {
+			kept = true
 			a.ask(&prompt{process: p, request: r, number: h.Prompt}, packet.Part(0))
 		}
 	case "ready":
-		return p.setReady(packet.Part(0))
+		return false, p.setReady(packet.Part(0))
 	case "exit":
 		p.mu.Lock()
 		p.exiting = true
 		p.mu.Unlock()
 	case "restart":
 		if a.restarting.Swap(true) {
-			return nil
+			return false, nil
 		}
 		a.log.Info("the session's code asks for a restart")
 		a.background.Go(func() {
@@ -114,7 +121,7 @@ func (p *process) take(packet *wire.Packet) error {
 	default:
 		a.log.Debug("packet of an unknown type from the runner", "type", h.Type)
 	}
-	return nil
+	return kept, nil
 }
 
 func (p *process) setReady(raw []byte) error {

@@ -37,6 +37,8 @@ var ErrPacket = errors.New("malformed packet")
 type Packet struct {
 	Head  json.RawMessage
 	Parts [][]byte
+
+	body []byte // the memory of both, when a Reader has read it
 }
 
 // Type returns the head's type, or "" if it has none.
@@ -110,8 +112,9 @@ func (p *Packet) WriteTo(w io.Writer) (int64, error) {
 
 // A Reader reads packets from a stream. It is for one goroutine.
 type Reader struct {
-	r   *bufio.Reader
-	max int64
+	r     *bufio.Reader
+	max   int64
+	spare []byte // memory for the next packet
 }
 
 // NewReader returns a Reader that refuses packets of more than limit bytes;
@@ -156,7 +159,15 @@ func (r *Reader) Read() (*Packet, error) {
 	if total > r.max {
 		return nil, fmt.Errorf("%w: %d bytes, more than the limit of %d", ErrPacket, total, r.max)
 	}
-	body, err := readN(r.r, total)
+	var body []byte
+	var err error
+	if total <= int64(cap(r.spare)) {
+		body = r.spare[:total]
+		r.spare = nil
+		_, err = io.ReadFull(r.r, body)
+	} else {
+		body, err = readN(r.r, total)
+	}
 	if err != nil {
 		return nil, noEOF(err)
 	}
@@ -167,7 +178,8 @@ func (r *Reader) Read() (*Packet, error) {
 		body = body[k:]
 		return part
 	}
-	p := &Packet{Head: cut()}
+	p := &Packet{body: body}
+	p.Head = cut()
 	if n > 1 {
 		p.Parts = make([][]byte, n-1)
 		for i := range p.Parts {
@@ -175,6 +187,18 @@ func (r *Reader) Read() (*Packet, error) {
 		}
 	}
 	return p, nil
+}
+
+// maxSpare is how much memory a Reader keeps for the packets to come.
+const maxSpare = 2 << 20
+
+// Recycle gives the memory of a packet, which nobody uses any more, back for
+// those to come.
+func (r *Reader) Recycle(p *Packet) {
+	if n := cap(p.body); n > cap(r.spare) && n <= maxSpare {
+		r.spare = p.body[:0]
+	}
+	p.Head, p.Parts, p.body = nil, nil, nil
 }
 
 // reserve is how much memory a length reserves before its bytes arrive.

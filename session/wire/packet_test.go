@@ -154,6 +154,21 @@ func TestPacketsThatAreNone(t *testing.T) {
 			t.Errorf("%s: Read = %v, want %v", name, err, test.want)
 		}
 	}
+	// What is recycled is used again, and what is not is left alone.
+	var b bytes.Buffer
+	for _, text := range []string{"first", "second", "third"} {
+		if _, err := (&Packet{Head: json.RawMessage("{}"), Parts: [][]byte{[]byte(text)}}).WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewReader(&b, 0)
+	first, _ := r.Read()
+	second, _ := r.Read()
+	r.Recycle(second)
+	third, err := r.Read()
+	if err != nil || string(first.Part(0)) != "first" || string(third.Part(0)) != "third" || second.Part(0) != nil {
+		t.Errorf("packets %q, %q, %q (%v), want the first and the third", first.Part(0), second.Part(0), third.Part(0), err)
+	}
 	if _, err := (&Packet{Head: make([]byte, MaxHead+1)}).WriteTo(io.Discard); err == nil {
 		t.Error("writing a head that is too large = nil, want an error")
 	}
