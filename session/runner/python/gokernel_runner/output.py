@@ -29,6 +29,8 @@ MIB = 1 << 20
 PIECE = MIB >> 2
 # A text longer than this is not left to the pump.
 LONG = 1 << 16
+# What comes at the end of a cell, right before its reply.
+_LAST = frozenset(("execute_result", "error"))
 # What must not end a packet when more may follow.
 _OPEN_END = re.compile("(?:\r|\x1b(?:[\\[\\]()][0-9;?]*)?)\\Z")
 
@@ -66,6 +68,8 @@ class Output:
         self._lock = threading.RLock()
         self._busy = False
         self._deferred: List[List[Any]] = []
+        # What goes out together with what is sent next, or at the next tick.
+        self._corked: List[List[Any]] = []
         self._current: Optional[Text] = None
         self._texts: Dict[Text, None] = {}
         self._retired: List[Text] = []
@@ -107,11 +111,15 @@ class Output:
             request = requests.latest()
         parts = [_raw(b) for b in buffers or ()]
         head = {"type": "output", "id": request.id, "msg_type": type}
+        if type in _LAST and not parts:
+            encoded = [packet.dumps(head), packet.dumps(content), packet.dumps(metadata or {})]
+            self._locked(lambda: self._cork(encoded), encoded)
+            return
         self.packet(head, content, metadata or {}, *parts)
 
     def flush(self) -> None:
         """Send all text, and what children and C code have written."""
-        self._locked(self._flush)
+        self._locked(self._flush_all)
 
     def done(self, request: Request, reply: Optional[List[Any]] = None) -> None:
         """Send the rest of the request's text, its encoded reply if it has one, and
@@ -123,9 +131,9 @@ class Output:
                 self._cool(text)
             done = [packet.dumps({"type": "done", "id": request.id})]
             if reply is None:
-                packet.write(self._fd, done)
+                self._send(done)
             else:
-                packet.write(self._fd, reply, done)
+                self._send(reply, done)
             # A thread may have been about to append: look once more next time.
             for text in self._retired:
                 if text is not self._current:
@@ -156,7 +164,21 @@ class Output:
 
     def _packet(self, parts: List[Any]) -> None:
         self._flush()
-        packet.write(self._fd, parts)
+        self._send(parts)
+
+    def _flush_all(self) -> None:
+        self._flush()
+        if self._corked:
+            self._send()
+
+    def _cork(self, parts: List[Any]) -> None:
+        self._flush()
+        self._corked.append(parts)
+        self._arm()
+
+    def _send(self, *packets: List[Any]) -> None:
+        corked, self._corked = self._corked, []
+        packet.write(self._fd, *corked, *packets)
 
     # Before the first cell
 
@@ -258,7 +280,7 @@ class Output:
             if not s:
                 continue
             if len(s) <= PIECE:
-                packet.write(self._fd, [text.head, encode(s)])
+                self._send([text.head, encode(s)])
             else:
                 self._pieces(text.head, s)
             sent = True
@@ -275,7 +297,7 @@ class Output:
             open_end = _OPEN_END.search(s, max(at, end - 16), end)
             if end < len(s) and open_end and open_end.start() > at:
                 end = open_end.start()
-            packet.write(self._fd, [head, encode(s[at:end])])
+            self._send([head, encode(s[at:end])])
             at = end
 
     def _stream(self, request: Request, name: str, data: Any) -> None:
@@ -283,7 +305,7 @@ class Output:
             request.stderr(bytes(data).decode())
             return
         head = request.texts[0 if name == "stdout" else 1].head
-        packet.write(self._fd, [head, data])
+        self._send([head, data])
 
     # The pump
 
@@ -329,6 +351,8 @@ class Output:
     def _tick(self) -> None:
         # What follows within TICK is sent together.
         self._armed = self._flush()
+        if self._corked:
+            self._send()
         if not self._armed and self._current is not None:
             self._cool(self._current)
 
@@ -338,6 +362,7 @@ class Output:
         """In a forked child: write plainly to descriptors 1 and 2 from now on."""
         self._lock = threading.RLock()
         self._busy = False
+        self._corked.clear()
         self.closed = True
         for fd in (self._fd, self._interrupts.fd, self._wake_r, self._wake_w, *self._pipes.fds()):
             try:
