@@ -60,7 +60,7 @@ class Client:
 
     def execute(self, code):
         return self.send("shell", "execute_request", {
-            "code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False,
+            "code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
             # ipykernel may abort what comes right after the reply to one that was interrupted.
             "stop_on_error": False,
         })
