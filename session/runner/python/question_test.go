@@ -108,6 +108,50 @@ var questionBehavior = []behavior{
 			t.Errorf("range: got %q, want two", got)
 		}
 	}},
+	{name: "number of the session in the history", run: func(t *testing.T, r *runnertest.Runner) {
+		r.Must("mark = 'first'")
+		first := func(content map[string]any) []any {
+			list, _ := r.Request("history_request", content).Reply["history"].([]any)
+			if len(list) != 1 {
+				t.Fatalf("%v: got %v, want one entry", content, list)
+			}
+			entry, _ := list[0].([]any)
+			return entry
+		}
+		tail := first(map[string]any{"hist_access_type": "tail", "n": 1, "raw": true})
+		for _, session := range []any{0, tail[0]} {
+			got := first(map[string]any{"hist_access_type": "range", "session": session, "start": tail[1], "stop": tail[1].(float64) + 1, "raw": true})
+			if !slices.Equal(got, tail) || got[0] == float64(0) {
+				t.Errorf("range of session %v: got %v, want %v as in the tail, not 0", session, got, tail)
+			}
+		}
+	}},
+	{name: "comm package", run: func(t *testing.T, r *runnertest.Runner) {
+		r.Must(`from comm import create_comm, get_comm_manager
+from comm.base_comm import BaseComm, CommManager
+def opened(comm, message):
+    comm.on_msg(lambda m: comm.send({"got": m["content"]["data"]}))
+    comm.send({"opened": message["content"]["data"]})
+get_comm_manager().register_target("echo", opened)`)
+		data := func(got map[string]any) string { return fmt.Sprint(got["comm_id"], got["data"]) }
+		got := r.Request("comm_open", map[string]any{"comm_id": "c3", "target_name": "echo", "data": map[string]any{"x": 1}})
+		if got, want := data(got.Find("comm_msg")), "c3map[opened:map[x:1]]"; got != want {
+			t.Errorf("opened by the client: got %s, want %s", got, want)
+		}
+		got = r.Request("comm_msg", map[string]any{"comm_id": "c3", "data": map[string]any{"y": 2}})
+		if got, want := data(got.Find("comm_msg")), "c3map[got:map[y:2]]"; got != want {
+			t.Errorf("message of the client: got %s, want %s", got, want)
+		}
+		r.Request("comm_close", map[string]any{"comm_id": "c3", "data": map[string]any{}})
+		got = r.Must("mine = create_comm(target_name='there', data={'z': 3})")
+		if open := got.Find("comm_open"); open["target_name"] != "there" || fmt.Sprint(open["data"]) != "map[z:3]" {
+			t.Errorf("got %v, want a comm_open", got.Outputs)
+		}
+		if open := r.Must("list(get_comm_manager().comms) == [mine.comm_id]").Value(); open != "True" {
+			t.Errorf("got %s, want the comm among those that are open", open)
+		}
+		r.Must("mine.close()")
+	}},
 	{name: "unknown target of a comm", run: func(t *testing.T, r *runnertest.Runner) {
 		got := r.Request("comm_open", map[string]any{"comm_id": "c1", "target_name": "nowhere", "data": map[string]any{}})
 		if c := got.Find("comm_close"); c["comm_id"] != "c1" {
@@ -164,6 +208,21 @@ func TestWidgets(t *testing.T) {
 			if m.MsgType == "comm_msg" && (len(m.Buffers) != 1 || string(m.Buffers[0]) != "more") {
 				t.Errorf("got buffers %q, want more", m.Buffers)
 			}
+		}
+	})
+}
+
+// TestLogOfTheApplication: what a library logs through traitlets is for the log of a
+// kernel, not for a cell; what code logs itself is for the cell.
+func TestLogOfTheApplication(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		if s.plain {
+			t.Skip("there are no traitlets behind the plain shell")
+		}
+		r := runnertest.Start(t, s.cmd)
+		got := r.Must("import logging, traitlets.log\ntraitlets.log.get_logger().warning('apart')\nlogging.getLogger('mine').warning('shown')")
+		if text := got.Text("stderr"); text != "shown\n" {
+			t.Errorf("got stderr %q, want what the cell has logged only", text)
 		}
 	})
 }

@@ -30,8 +30,10 @@ class Hook:
 
     def _comm(self, name: str) -> Any:
         spec = importlib.util.find_spec(name)
-        execute = getattr(getattr(spec, "loader", None), "exec_module", None)
-        if spec is None or execute is None:
+        if spec is None:
+            return importlib.machinery.ModuleSpec(name, _StandIn(_comm_package), is_package=True)
+        execute = getattr(spec.loader, "exec_module", None)
+        if execute is None:
             return None
 
         def exec_module(module: types.ModuleType) -> None:
@@ -43,26 +45,45 @@ class Hook:
         return spec
 
     def _ipykernel_comm(self, name: str) -> Any:
-        return importlib.machinery.ModuleSpec(name, _IPyKernelComm(), is_package=True)
+        return importlib.machinery.ModuleSpec(name, _StandIn(_ipykernel_package), is_package=True)
 
 
-class _IPyKernelComm:
-    """Loads ipykernel.comm with our comms instead of those over ZeroMQ."""
+class _StandIn:
+    """Loads a package that consists of our comms."""
+
+    def __init__(self, fill: Callable[[types.ModuleType], None]) -> None:
+        self._fill = fill
 
     def create_module(self, spec: Any) -> None:
         return None
 
-    def exec_module(self, module: Any) -> None:
-        module.Comm = Comm
-        module.CommManager = Comms
-        module.__all__ = ["Comm", "CommManager"]
-        for part, names in (("comm", ("Comm",)), ("manager", ("CommManager",))):
-            full = "%s.%s" % (module.__name__, part)
-            inner = types.ModuleType(full)
-            for n in names:
-                setattr(inner, n, getattr(module, n))
-            sys.modules[full] = inner
-            setattr(module, part, inner)
+    def exec_module(self, module: types.ModuleType) -> None:
+        self._fill(module)
+
+
+def _comm_package(module: types.ModuleType) -> None:
+    """Be the comm package where it is not installed."""
+    _give(module, create_comm=Comm, get_comm_manager=lambda: Comm.manager)
+    _part(module, "base_comm", BaseComm=Comm, CommManager=Comms)
+
+
+def _ipykernel_package(module: types.ModuleType) -> None:
+    """Be ipykernel.comm, with our comms instead of those over ZeroMQ."""
+    _give(module, Comm=Comm, CommManager=Comms)
+    _part(module, "comm", Comm=Comm)
+    _part(module, "manager", CommManager=Comms)
+
+
+def _part(package: types.ModuleType, name: str, **names: Any) -> None:
+    """Give package a module."""
+    module = types.ModuleType("%s.%s" % (package.__name__, name))
+    _give(module, **names)
+    sys.modules[module.__name__] = module
+    setattr(package, name, module)
+
+
+def _give(module: types.ModuleType, **names: Any) -> None:
+    module.__dict__.update(names, __all__=list(names))
 
 
 def install() -> None:

@@ -1,7 +1,9 @@
 """Start of IPython: the user's profile, configuration, extensions, startup files."""
 
 import functools
+import logging
 import os
+import sys
 import threading
 import traceback
 from typing import Any
@@ -67,11 +69,23 @@ def start(kernel: Any) -> ZMQInteractiveShell:
             step()
         except Exception:
             traceback.print_exc()
+    _log_apart(app.log)
     _write_history_later(app.shell)
     _keep_history_whole(app.shell, kernel.interrupts)
     if hasattr(app.shell.Completer, "_jedi_matches"):
         ipython_names.install(app.shell.Completer)
     return app.shell
+
+
+def _log_apart(log: logging.Logger) -> None:
+    """Keep what libraries log as the application's out of cells, as ipykernel does: it
+    is no output of the user's. What the start has logged is, for it is about the
+    user's own files. Handlers that the user's configuration has added stay."""
+    for handler in list(log.handlers):
+        if getattr(handler, "stream", None) is sys.stderr:
+            log.removeHandler(handler)
+    # Without any handler logging would write to sys.stderr all the same.
+    log.addHandler(logging.NullHandler())
 
 
 class _Later(threading.Event):

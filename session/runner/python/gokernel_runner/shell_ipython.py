@@ -177,7 +177,8 @@ class IPythonShell(Shell):
             )
         else:
             found = []
-        return list(found)
+        # To itself the session that runs is 0, where it is not read from the file.
+        return [(session or manager.session_number, *rest) for session, *rest in found]
 
     def close(self) -> None:
         from . import ipython_app
