@@ -111,7 +111,7 @@ func exitStatus(err error) int {
 		return exitSignal
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrExpired), errors.Is(err, os.ErrNotExist):
 		return exitNotFound
-	case strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "unknown flag"):
+	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
 		return exitUsage
 	}
 	return exitFailed
@@ -128,6 +128,13 @@ other Jupyter client; or run a notebook from the shell with 'gokernel run'.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionString(),
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			// Cobra does so too, later and without a status of its own.
+			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			return nil
+		},
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
@@ -140,7 +147,22 @@ other Jupyter client; or run a notebook from the shell with 'gokernel run'.`,
 		a.kernelCommand(), a.installCommand(), a.uninstallCommand(), a.listCommand(),
 		a.runCommand(), a.sessionsCommand(), a.doctorCommand(), a.versionCommand(),
 	)
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "help" {
+			cmd.Args = knownTopic
+		}
+	}
 	return root
+}
+
+// knownTopic checks that the arguments of help name a command.
+func knownTopic(cmd *cobra.Command, topic []string) error {
+	found, rest, err := cmd.Root().Find(topic)
+	if err != nil || len(rest) > 0 || found == nil {
+		return usageError("unknown help topic %q", strings.Join(topic, " "))
+	}
+	return nil
 }
 
 // args wraps a check of positional arguments so that it ends with exitUsage.

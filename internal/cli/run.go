@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -111,6 +112,9 @@ func (a *app) run(ctx context.Context, file string, f *runFlags) error {
 		return err
 	}
 	defer m.Close()
+	if err := checkPython(ctx, m, &request); err != nil {
+		return err
+	}
 	progress := a.newProgress(f.quiet)
 	opts.Progress = progress.event
 	err = runOn(ctx, m, request, nb, opts)
@@ -119,6 +123,20 @@ func (a *app) run(ctx context.Context, file string, f *runFlags) error {
 		return errors.Join(err, werr)
 	}
 	return a.explain(err)
+}
+
+// checkPython says what is wrong with the interpreter of a session that is to be
+// made when it cannot be started. It does not start it.
+func checkPython(ctx context.Context, m *session.Manager, request *session.OpenRequest) error {
+	if request.Session != "" {
+		if _, err := m.Get(ctx, request.Session); err == nil {
+			return nil // it has its own
+		}
+	}
+	if _, err := exec.LookPath(request.Interpreter); err != nil {
+		return &exitError{exitFailed, fmt.Errorf("the Python cannot be run: %w (name another one with --python)", err)}
+	}
+	return nil
 }
 
 // runOn runs nb on a kernel of its own.
