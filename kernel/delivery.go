@@ -67,7 +67,8 @@ type item struct {
 // delivered when they are written to somebody; otherwise, and on other channels,
 // when they are sent. A reply or prompt whose address is away is held until it is
 // back, and holds nothing else up. While nobody subscribes to iopub, replies and
-// prompts overtake what waits there.
+// prompts overtake what waits there. A session's first "starting" counts as
+// delivered when it comes before the gate has been open.
 type delivery struct {
 	conn    Conn
 	tracker Tracker // nil: the Conn is none
@@ -120,7 +121,7 @@ func (d *delivery) add(ctx context.Context, f *wire.Frame) bool {
 		d.mu.Lock()
 		if len(d.items) == 0 || len(d.items) < maxItems && d.bytes+f.Size() <= maxItemBytes {
 			it := &item{frame: f}
-			if f.Kind != wire.KindMessage {
+			if f.Kind != wire.KindMessage || !d.gate.passed && isFirstStart(f) {
 				it.state = delivered
 			}
 			d.items = append(d.items, it)
@@ -138,6 +139,14 @@ func (d *delivery) add(ctx context.Context, f *wire.Frame) bool {
 			return false
 		}
 	}
+}
+
+// isFirstStart reports whether f says that a new session's language process is
+// starting. Behind a gate that has not been open it is old news: it would come
+// ahead of the busy of the request that opens the gate, where clients expect
+// nothing.
+func isFirstStart(f *wire.Frame) bool {
+	return f.Number == 1 && f.MsgType == "status" && len(f.Parent) == 0 && stateOf(f) == protocol.StateStarting
 }
 
 // run sends what there is to send until ctx ends or the Conn is closed.

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,55 @@ func TestGate(t *testing.T) {
 				}
 				if !out() {
 					t.Fatalf("the frame is not out after %v", time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+func TestFirstStartIsNoNewsBehindTheGate(t *testing.T) {
+	status := func(state string) *wire.Frame {
+		return &wire.Frame{Channel: protocol.IOPub, MsgType: "status", Content: fmt.Appendf(nil, `{"execution_state":%q}`, state)}
+	}
+	asked := status(protocol.StateStarting)
+	asked.Parent = []byte(`{"msg_id":"m"}`)
+	tests := []struct {
+		name   string
+		frames []*wire.Frame // before the gate is open
+		later  []*wire.Frame // when it is open
+		want   []string
+	}{
+		{"first starting", []*wire.Frame{status("starting"), output()}, nil, []string{"fake-1-2"}},
+		{"nothing else", []*wire.Frame{status("starting")}, nil, nil},
+		{"after a death", []*wire.Frame{status("starting"), status("restarting"), status("starting")}, nil, []string{"fake-1-2", "fake-1-3"}},
+		{"restarting first", []*wire.Frame{status("restarting"), status("starting")}, nil, []string{"fake-1-1", "fake-1-2"}},
+		{"of a request", []*wire.Frame{asked}, nil, []string{"fake-1-1"}},
+		{"when the gate is open", nil, []*wire.Frame{status("starting")}, []string{"fake-1-1"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTracker()
+				sess := kerneltest.NewSession(t, kerneltest.Config{})
+				for _, f := range test.frames {
+					sess.Emit(f)
+				}
+				serve(t, sess, tr, nil)
+				tr.subscribe(1)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				for _, f := range test.later {
+					sess.Emit(f)
+				}
+				wantAcked(t, sess, uint64(len(test.frames)+len(test.later)))
+				var got []string
+				tr.do(func() {
+					for _, m := range tr.iopub {
+						got = append(got, m.Header.MsgID)
+					}
+				})
+				if !slices.Equal(got, test.want) {
+					t.Errorf("published = %q, want %q", got, test.want)
 				}
 			})
 		})
