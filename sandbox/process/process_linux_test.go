@@ -64,7 +64,8 @@ func run(t *testing.T, box sandbox.Sandbox, script string) (sandbox.Process, int
 
 func TestCommandLeadsASession(t *testing.T) {
 	box := open(t, "leads")
-	p, pid := run(t, box, "echo $$; exec sleep 1000")
+	// No exec: while it is under way a process has no environment to look at.
+	p, pid := run(t, box, "echo $$; sleep 1000; :")
 	info, err := proc.Read(pid)
 	if err != nil {
 		t.Fatal(err)
