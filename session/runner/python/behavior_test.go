@@ -146,6 +146,17 @@ var outputBehavior = []behavior{
 			t.Errorf("got transient %v, want display_id d", transient)
 		}
 	}},
+	{name: "clear_output", ipython: true, run: func(t *testing.T, r *runnertest.Runner) {
+		got := r.Must("from IPython.display import clear_output\nclear_output(wait=True)")
+		if content := got.Find("clear_output"); content["wait"] != true {
+			t.Errorf("got %v, want clear_output that waits", got.Outputs)
+		}
+	}},
+	{name: "clear_output is a builtin", plain: true, run: func(t *testing.T, r *runnertest.Runner) {
+		if got := r.Must("clear_output()").Find("clear_output"); got["wait"] != false {
+			t.Errorf("got %v, want clear_output that does not wait", got)
+		}
+	}},
 	{name: "rich values", run: func(t *testing.T, r *runnertest.Runner) {
 		got := r.Must("class Rich:\n    def _repr_html_(self): return '<b>'\n    def _repr_png_(self): return b'png'\n    def _repr_json_(self): return {'x': float('nan')}\nRich()")
 		data, _ := got.Find("execute_result")["data"].(map[string]any)

@@ -117,8 +117,10 @@ class Displays:
         self._message(requests.current(), "clear_output", {"wait": bool(wait)})
 
     def install(self) -> None:
-        """Make display a builtin, as it is with IPython."""
+        """Make display a builtin, as it is with IPython, and clear_output too: there
+        is no IPython.display to import it from."""
         builtins.display = self.display  # type: ignore[attr-defined]
+        builtins.clear_output = self.clear_output  # type: ignore[attr-defined]
 
 
 def show_figures(displays: Displays) -> None:
