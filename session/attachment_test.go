@@ -255,7 +255,7 @@ func TestLarge(t *testing.T) {
 	}
 	m, d := manage(t, t.TempDir())
 	f := attach(t, open(t, m, request("large", true)), wire.KernelOwner)
-	text := strings.Repeat("q", 24<<20)
+	text := strings.Repeat("q", 8<<20)
 	f.execute("r1", "set x "+text)
 	d.cut()
 	f.execute("r2", "get x")
