@@ -205,6 +205,7 @@ func TestJupyter(t *testing.T) {
 		{"vscode", false, 3 * time.Minute},
 		{"leftovers", false, 6 * time.Minute},
 		{"persistence", false, 4 * time.Minute},
+		{"disk", false, 2 * time.Minute},
 	}
 	for _, suite := range suites {
 		kernels := []string{"gokernel"}
