@@ -95,8 +95,8 @@ func (s *serving) describe(ctx context.Context, m *protocol.Message, r *wire.Run
 }
 
 // kernelInfo returns the reply for the language process r. Without one it is a
-// good reply too, or clients would wait for ever: with a generic language, and
-// why in its banner.
+// good reply too, or clients would wait for ever: with the language that the
+// options name, and why in its banner.
 func (s *serving) kernelInfo(r *wire.Runner, why error) *protocol.KernelInfoReply {
 	k := &protocol.KernelInfoReply{
 		Reply:             protocol.Reply{Status: protocol.StatusOK},
@@ -104,7 +104,10 @@ func (s *serving) kernelInfo(r *wire.Runner, why error) *protocol.KernelInfoRepl
 		SupportedFeatures: []string{},
 	}
 	if r == nil {
-		k.LanguageInfo = protocol.LanguageInfo{Name: "text", MimeType: "text/plain", FileExtension: ".txt"}
+		k.LanguageInfo = s.opts.Language
+		if k.LanguageInfo.Name == "" {
+			k.LanguageInfo = protocol.LanguageInfo{Name: "text", MimeType: "text/plain", FileExtension: ".txt"}
+		}
 		k.Banner = "gokernel: " + why.Error()
 	} else {
 		k.Implementation, k.ImplementationVersion = r.Implementation, r.ImplementationVersion

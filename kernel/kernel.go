@@ -48,6 +48,9 @@ type Options struct {
 	// Connection is what a connect_request is answered with; nil when clients do
 	// not come over ports.
 	Connection *protocol.ConnectionInfo
+	// Language is what kernel_info says of the language while its process cannot
+	// be started. Front ends write it into notebooks. Default: plain text.
+	Language protocol.LanguageInfo
 	// Version is the kernel's own version, given as implementation_version when
 	// the session's runner has none.
 	Version string

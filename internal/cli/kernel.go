@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -198,7 +199,7 @@ func (a *app) serveKernel(ctx context.Context, conn *zmq.Conn, request session.O
 	var helpers sync.WaitGroup
 	helpers.Go(func() { a.kernelSignals(ctx, cancel, attachment, log) })
 	helpers.Go(func() { watchParent(ctx, cancel) })
-	err = kernel.New(attachment, &kernel.Options{Logger: log, Connection: conn.Info(), Version: versionString()}).Serve(ctx, conn)
+	err = kernel.New(attachment, kernelOptions(log, conn.Info())).Serve(ctx, conn)
 	cancel(nil)
 	helpers.Wait()
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
@@ -214,6 +215,18 @@ func (a *app) serveKernel(ctx context.Context, conn *zmq.Conn, request session.O
 		err = attachment.Close(end)
 	}
 	return err
+}
+
+// kernelOptions returns the options of a Python kernel; info is nil when clients
+// do not come over ports.
+func kernelOptions(log *slog.Logger, info *protocol.ConnectionInfo) *kernel.Options {
+	return &kernel.Options{
+		Logger: log, Connection: info, Version: versionString(),
+		Language: protocol.LanguageInfo{
+			Name: "python", MimeType: "text/x-python", FileExtension: ".py", PygmentsLexer: "ipython3",
+			CodemirrorMode: json.RawMessage(`{"name":"ipython","version":3}`), NbconvertExporter: "python",
+		},
+	}
 }
 
 // errEnd is the cause with which a kernel ends that was told to.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gokernel/gokernel/kernel"
 	"github.com/gokernel/gokernel/kernel/provision"
 	"github.com/gokernel/gokernel/notebook"
 	"github.com/gokernel/gokernel/session"
@@ -141,7 +140,7 @@ func checkPython(ctx context.Context, m *session.Manager, request *session.OpenR
 
 // runOn runs nb on a kernel of its own.
 func runOn(ctx context.Context, m *session.Manager, request session.OpenRequest, nb *notebook.Notebook, opts *notebook.Options) error {
-	instance, err := provision.Native(ctx, m, request, &kernel.Options{Logger: opts.Log, Version: versionString()})
+	instance, err := provision.Native(ctx, m, request, kernelOptions(opts.Log, nil))
 	if err != nil {
 		return err
 	}
