@@ -29,6 +29,7 @@ func isolations() map[string]sandbox.Isolation {
 
 // agentMain is the agent process.
 func agentMain(args []string) int {
+	oneProcessor()
 	return local.AgentMain(args, func(ctx context.Context, spec sandbox.Spec, l net.Listener) error {
 		ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 		defer stop()

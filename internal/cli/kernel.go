@@ -96,6 +96,7 @@ A plain kernel owns its session and takes it along when it ends, however that is
 with the same --session, and everything is still there.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			oneProcessor()
 			return a.kernel(cmd.Context(), unquote(file), &flags)
 		},
 	}
