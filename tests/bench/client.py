@@ -25,6 +25,7 @@ class Client:
         self.session = uuid.uuid4().hex
         self.poller = zmq.Poller()
         self.sockets = {}
+        self.channels = {}
         for channel, kind in (("shell", zmq.DEALER), ("control", zmq.DEALER), ("iopub", zmq.SUB)):
             sock = zmq.Context.instance().socket(kind)
             sock.linger = 0
@@ -36,6 +37,7 @@ class Client:
                 sock.identity = self.session.encode()
             sock.connect("tcp://%s:%d" % (info["ip"], info[channel + "_port"]))
             self.sockets[channel] = sock
+            self.channels[sock] = channel
             self.poller.register(sock, zmq.POLLIN)
 
     def close(self):
@@ -72,14 +74,9 @@ class Client:
             if left <= 0:
                 raise TimeoutError("the kernel has not answered in time")
             for sock, _ in self.poller.poll(left * 1000):
-                channel = next(c for c, s in self.sockets.items() if s is sock)
-                try:
-                    while True:
-                        frames = sock.recv_multipart(zmq.NOBLOCK)
-                        at = frames.index(DELIMITER)
-                        yield channel, frames[at + 2], frames[at + 3], frames[at + 5]
-                except zmq.Again:
-                    pass
+                frames = sock.recv_multipart()
+                at = frames.index(DELIMITER)
+                yield self.channels[sock], frames[at + 2], frames[at + 3], frames[at + 5]
 
     def finish(self, msg_id, on_output=None, timeout=TIMEOUT):
         """Waits for reply and idle; on_output gets (msg_type, content) of each output. Returns the reply's content."""
