@@ -21,6 +21,7 @@ func untilInterrupted(r *kerneltest.Run) {
 	r.Error("KeyboardInterrupt", "")
 }
 
+// AGENT 3: kernel_info is answered at once, from a cache.
 func TestKernelInfoIsAnsweredOnShellAndControlAlsoWhileBusy(t *testing.T) {
 	c, _, _ := start(t, kerneltest.Config{Handler: untilInterrupted}, nil)
 	running := c.Request(protocol.Shell, execute("spin"))
@@ -38,6 +39,7 @@ func TestKernelInfoIsAnsweredOnShellAndControlAlsoWhileBusy(t *testing.T) {
 	c.Idle(running)
 }
 
+// AGENT 3: busy is published again after the idle of a request that did not queue.
 func TestBusyIsPublishedAgainAfterARequestThatDidNotQueue(t *testing.T) {
 	c, sess, _ := start(t, kerneltest.Config{Handler: untilInterrupted}, nil)
 	running := c.Request(protocol.Shell, execute("spin"))
@@ -153,6 +155,7 @@ func TestInterruptThatFailsOrHangsIsAnErrorReply(t *testing.T) {
 	})
 }
 
+// AGENT 1: what shutdown_request does to owned and kept sessions.
 func TestShutdown(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -42,6 +42,7 @@ func wantAcked(t *testing.T, sess *kerneltest.Session, upto uint64, held ...wire
 	}
 }
 
+// AGENT 6: a frame is acknowledged when it has been written.
 func TestFramesAreAcknowledgedWhenWritten(t *testing.T) {
 	withTracker(t, kerneltest.Config{}, func(t *testing.T, tr *tracker, sess *kerneltest.Session) {
 		tr.do(func() { tr.manual = true })
@@ -53,6 +54,7 @@ func TestFramesAreAcknowledgedWhenWritten(t *testing.T) {
 	})
 }
 
+// AGENT 6: a frame that comes twice has the same msg_id and a new date.
 func TestFramesWrittenToNobodyArePublishedAgainInOrderWithTheSameIDAndANewDate(t *testing.T) {
 	withTracker(t, kerneltest.Config{}, func(t *testing.T, tr *tracker, sess *kerneltest.Session) {
 		tr.do(func() { tr.manual = true })
@@ -111,6 +113,7 @@ func TestStaleStatusIsNotPublishedAfterALaterOne(t *testing.T) {
 	})
 }
 
+// AGENT 3: an absent address blocks nothing else.
 func TestRepliesToAnAbsentAddressAreHeldAndBlockNothing(t *testing.T) {
 	withTracker(t, kerneltest.Config{}, func(t *testing.T, tr *tracker, sess *kerneltest.Session) {
 		tr.leave("away")

@@ -17,6 +17,8 @@ func output() *wire.Frame {
 	return &wire.Frame{Channel: protocol.IOPub, MsgType: "stream", Content: []byte(`{"name":"stdout","text":"x"}`)}
 }
 
+// AGENT 6: delivery over ZeroMQ begins 1 s after the later of the first subscriber and
+// the last kernel_info_request, or with the next other request.
 func TestGate(t *testing.T) {
 	info := func(t *testing.T, tr *tracker) {
 		tr.request(t, protocol.Shell, &protocol.KernelInfoRequest{}, "c", "")

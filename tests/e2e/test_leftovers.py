@@ -128,7 +128,7 @@ class Parts(KernelCase):
 
 @only_gokernel
 class Parent(unittest.TestCase):
-    """JPY_PARENT_PID: a kernel ends with the process that started it."""
+    """AGENT 1, JPY_PARENT_PID: a kernel ends with the process that started it."""
 
     def test_parent_dies(self):
         left = leftovers.Leftovers()

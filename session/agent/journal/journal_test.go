@@ -212,6 +212,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
+// AGENT 2: the journal is 0600.
 func TestFilesAreForTheOwnerOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "journal")
 	j := mustOpen(t, dir, nil)
@@ -304,6 +305,7 @@ func TestChangedTellsOfEveryAppend(t *testing.T) {
 	}
 }
 
+// AGENT 5: frames are numbered within an epoch, which a new agent begins.
 func TestManyEpochs(t *testing.T) {
 	dir := t.TempDir()
 	var want []wire.Cursor

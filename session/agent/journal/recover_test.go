@@ -55,6 +55,7 @@ func appendForEver(dir string) {
 	}
 }
 
+// AGENT 5: the journal survives the death of processes.
 func TestKilledWhileAppending(t *testing.T) {
 	// AGENT.md section 5: what is appended survives the death of the process.
 	dir := t.TempDir()
@@ -350,6 +351,7 @@ func (f *failingFile) WriteAt(b []byte, off int64) (int, error) {
 	return f.file.WriteAt(b, off)
 }
 
+// AGENT 5: a full disk means bounded memory, said once.
 func TestFullDisk(t *testing.T) {
 	// AGENT.md section 5: a full disk means bounded memory, said once.
 	dir := t.TempDir()

@@ -45,6 +45,8 @@ func droppedBytes(t testing.TB, marker string) int {
 	return n
 }
 
+// AGENT 5: past their budget streams keep their head and their tail, with a marker
+// between.
 func TestStreamsKeepHeadAndTail(t *testing.T) {
 	// AGENT.md section 5: past the budget streams keep head and tail, with a
 	// marker that says how much is missing.
@@ -144,6 +146,7 @@ func TestHeadsOfManyRequestsGoToo(t *testing.T) {
 	}
 }
 
+// AGENT 5: other outputs go oldest first, with a marker; what is never cut stays.
 func TestOutputsGoOldestFirst(t *testing.T) {
 	// AGENT.md section 5: other outputs go oldest first; what is never cut stays.
 	dir := t.TempDir()
@@ -233,6 +236,7 @@ func TestReaderInsideWhatWasCutMeetsTheMarker(t *testing.T) {
 	}
 }
 
+// AGENT 5: a frame larger than the budget has a file of its own.
 func TestHugeFrameSpills(t *testing.T) {
 	// AGENT.md section 5: a frame above the budget gets a file of its own and
 	// pushes nothing else out.
