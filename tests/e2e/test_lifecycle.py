@@ -126,5 +126,7 @@ class Front(KernelCase):
     def test_sigint_to_the_front_is_no_end(self):
         """A terminal sends it to the whole group."""
         os.kill(self.kernel.pid, signal.SIGINT)
-        eventually(lambda: self.ok("1").data() == "1", "alive")
+        # A signal has no order with what a client sends: it may hit the first cells.
+        eventually(lambda: self.client.run("1").status == "ok", "alive")
+        self.assertEqual(self.ok("1").data(), "1")
         self.assertIsNone(self.kernel.manager.provisioner.process.poll())
