@@ -146,6 +146,32 @@ func TestInterruptsAtAnyTime(t *testing.T) {
 	})
 }
 
+// TestSignalNobodySees: a signal from somebody else that does not wake the main thread,
+// as when it comes just before a system call blocks, interrupts the cell all the same.
+func TestSignalNobodySees(t *testing.T) {
+	each(t, func(t *testing.T, s shell) {
+		r := runnertest.Start(t, s.cmd)
+		const code = `import signal, threading, time
+def unseen(): signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Timer(0.1, unseen).start()
+time.sleep(60)`
+		if got := r.Execute(code); got.Reply["ename"] != "KeyboardInterrupt" {
+			t.Errorf("got %v, want KeyboardInterrupt", got.Reply)
+		}
+		// Nor is a signal that the cell handles itself repeated, or any other taken for it.
+		got := r.Must(`calls = []
+signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+signal.signal(signal.SIGALRM, lambda *_: calls.append(2))
+signal.raise_signal(signal.SIGINT); signal.alarm(1)
+until = time.monotonic() + 1.3
+while time.monotonic() < until: time.sleep(0.01)
+calls`)
+		if got.Value() != "[1, 2]" {
+			t.Errorf("got calls %s, want one of each handler", got.Value())
+		}
+	})
+}
+
 // TestDeath: what a runner that dies leaves behind says why.
 func TestDeath(t *testing.T) {
 	each(t, func(t *testing.T, s shell) {

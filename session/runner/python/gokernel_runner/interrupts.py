@@ -22,6 +22,11 @@ class Interrupts:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        # Python writes the number of a signal here when it comes, whichever thread
+        # it reaches. It is gone when our handler has run.
+        self.signalled, self._signal = os.pipe()
+        # Whether a byte was taken out by a thread that signals once more.
+        self._passed_on = False
         self._main = threading.get_ident()
         self._running: Optional[str] = None
         self._hold = 0
@@ -32,7 +37,21 @@ class Interrupts:
         self.loop: Any = None
         self.task: Any = None
         self._cancelled: Any = None
-        os.set_blocking(fd, False)
+        for end in (fd, self.signalled, self._signal):
+            os.set_blocking(end, False)
+
+    def begin_watch(self) -> None:
+        """Have signals noted in signalled, until somebody else wants them noted."""
+        signal.set_wakeup_fd(self._signal, warn_on_full_buffer=False)
+
+    def child(self) -> None:
+        """In a forked child: take none, and tell the parent of none."""
+        signal.set_wakeup_fd(-1)
+        for end in (self.fd, self.signalled, self._signal):
+            try:
+                os.close(end)
+            except OSError:
+                pass
 
     def install(self) -> None:
         """Take SIGINT, also from code that has installed a handler of its own."""
@@ -73,7 +92,12 @@ class Interrupts:
                 self._interrupt()
 
     def _handle(self, signum: int, frame: Any) -> None:
-        ids = self._read()
+        ids = _read(self.fd).decode("utf-8", "replace").split()
+        if signal.SIGINT in _read(self.signalled):
+            self._passed_on = False
+        elif self._passed_on and not ids:
+            # It comes once more.
+            return
         if len(ids) > 1:
             self._expect_echoes(len(ids) - 1)
         if not ids and self._echoes and time.monotonic() < self._echo_until:
@@ -92,11 +116,21 @@ class Interrupts:
         self._echoes = n + (self._echoes if now < self._echo_until else 0)
         self._echo_until = now + _ECHO
 
-    def nudge(self) -> None:
-        """On another thread: signal the main thread once more, for nobody has read
-        the pipe. A signal that comes between the last look at signals and a system
-        call that blocks does not end that call."""
-        self._expect_echoes(1)
+    def nudge(self, asked: bool) -> None:
+        """On another thread: signal the main thread once more, for it has not noticed
+        an interrupt, of the agent's if asked. A signal that comes between the last
+        look at signals and a system call that blocks does not end that call."""
+        if signal.getsignal(signal.SIGINT) is not self._handler:
+            # The cell has a handler of its own, which was called.
+            _read(self.fd)
+            _read(self.signalled)
+            return
+        if asked:
+            self._expect_echoes(1)
+        elif signal.SIGINT in _read(self.signalled):
+            self._passed_on = True
+        else:
+            return
         signal.pthread_kill(self._main, signal.SIGINT)
 
     def _interrupt(self) -> None:
@@ -112,14 +146,16 @@ class Interrupts:
 
         return asyncio.current_task(self.loop) is task
 
-    def _read(self) -> "list[str]":
-        data = b""
-        while True:
-            try:
-                piece = os.read(self.fd, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            data += piece
-        return data.decode("utf-8", "replace").split()
+
+def _read(fd: int) -> bytes:
+    """Return what can be read at once."""
+    data = b""
+    while True:
+        try:
+            piece = os.read(fd, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        data += piece
+    return data

@@ -71,6 +71,7 @@ class Kernel:
 
         self.shell = shells.choose(self, init)
         self.output.packet({"type": "ready"}, self.shell.info())
+        self.interrupts.begin_watch()
         self.output.start_pump(self._gone)
         self.interrupts.install()
         self.open_loop()

@@ -326,8 +326,9 @@ class Output:
         thread.start()
 
     def _pump(self, gone: Callable[[], None]) -> None:
-        wake, asked = self._wake_r, self._interrupts.fd
-        wait = self._pipes.waiter({wake: select.POLLIN, asked: select.POLLIN, self._fd: 0})
+        wake, asked, signalled = self._wake_r, self._interrupts.fd, self._interrupts.signalled
+        events = {fd: select.POLLIN for fd in (wake, asked, signalled)}
+        wait = self._pipes.waiter({**events, self._fd: 0})
         nudge_at = 0.0
         while not self.closed:
             ready = wait(not self._armed)
@@ -336,17 +337,18 @@ class Output:
                 return
             if wake in ready:
                 _empty(wake)
-            if self._armed or asked in ready:
+            interrupted = asked in ready or signalled in ready
+            if self._armed or interrupted:
                 time.sleep(TICK)
                 self._locked(self._tick)
             elif ready:
                 self._locked(self._tick)
             now = time.monotonic()
-            if asked not in ready:
+            if not interrupted:
                 nudge_at = now + NUDGE
             elif now >= nudge_at:
                 nudge_at = now + NUDGE
-                self._interrupts.nudge()
+                self._interrupts.nudge(asked in ready)
 
     def _tick(self) -> None:
         # What follows within TICK is sent together.
@@ -364,7 +366,8 @@ class Output:
         self._busy = False
         self._corked.clear()
         self.closed = True
-        for fd in (self._fd, self._interrupts.fd, self._wake_r, self._wake_w, *self._pipes.fds()):
+        self._interrupts.child()
+        for fd in (self._fd, self._wake_r, self._wake_w, *self._pipes.fds()):
             try:
                 os.close(fd)
             except OSError:
