@@ -36,6 +36,9 @@ const (
 	KindMessage Kind = "message"
 	// KindProgress is a stage report of a run; its content is a Progress.
 	KindProgress Kind = "progress"
+	// KindTransfer asks the caller of a run to send or to fetch files; its
+	// content is a Need or an Offer.
+	KindTransfer Kind = "transfer"
 )
 
 // KernelOwner is the Owner of what the session's kernel asked for. A run's

@@ -67,6 +67,8 @@ type Info struct {
 	CPU         float64   `json:"cpu_seconds"`
 	Journal     int64     `json:"journal"` // bytes on disk
 	Failure     string    `json:"failure,omitempty"`
+	Languages   []string  `json:"languages"` // the session's own first, then those with a process
+	Packages    []string  `json:"packages"`  // "name==version" in the session's own package folders
 	LinkVersion int       `json:"link_version"`
 }
 
@@ -121,7 +123,8 @@ type Hello struct {
 	Type    string `json:"type"`
 	Version int    `json:"version"`
 	Secret  string `json:"secret"`
-	// Link is "data" or "control". A front has one of each, or only control.
+	// Link is one of the Link constants. A front has one data and one control
+	// connection, or only control, and any number of transfer connections.
 	Link string `json:"link"`
 	// Front names the front; both its connections and later ones of the same
 	// front say the same name.
@@ -250,6 +253,9 @@ const (
 	CallDetach    = "detach"    // args: DetachArgs; the front goes and leaves the session
 	CallClose     = "close"     // the session ends
 	CallKeep      = "keep"      // args: KeepArgs
+	CallRuns      = "runs"      // result: []RunRecord, oldest first
+	CallList      = "list"      // args: ListArgs; result: []FileInfo
+	CallFetched   = "fetched"   // args: FetchedArgs; the run's downloads have been fetched
 )
 
 // A Call asks for something at once, beside the queue.
