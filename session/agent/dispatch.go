@@ -20,6 +20,7 @@ const (
 	nameNoReply   = "KernelBroken"
 	nameQueueFull = "QueueFull"
 	nameInterrupt = "KeyboardInterrupt"
+	nameInvalid   = "InvalidRequest"
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -66,6 +67,10 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 	defer a.status(r, protocol.StateIdle)
 	if abort != "" {
 		a.replyAborted(r)
+		return
+	}
+	if r.invalid != nil {
+		a.replyFailed(r, nameInvalid, r.invalid.Error())
 		return
 	}
 	p, err := a.up(ctx, r)

@@ -28,6 +28,8 @@ type request struct {
 	owner   string
 	epoch   uint64                   // of the agent that it was first sent to
 	execute *protocol.ExecuteRequest // without its code; nil for other types
+	run     *wire.Run                // what an execute asks for beside its code; nil: nothing
+	invalid error                    // what is wrong with that
 
 	abort   string        // why it is not to be run, "" to run it; guarded by queue.mu
 	replied atomic.Bool   // whoever sets it answers
@@ -59,6 +61,7 @@ func newRequest(r wire.Request, owner string, epoch uint64) *request {
 			q.execute = &protocol.ExecuteRequest{StopOnError: true} // the runner will say what is wrong with it
 		}
 		q.execute.Code = ""
+		q.run, q.invalid = parseRun(r.Metadata, owner)
 	}
 	return q
 }
