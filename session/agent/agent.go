@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
@@ -48,14 +47,14 @@ type Agent struct {
 	journal   *journal.Journal
 	sandbox   sandbox.Sandbox
 	isolation string
-	lang      *language
+	lang      *language     // the session's own
+	deaths    chan *process // each process once, when nothing of it is left; never full
 
 	cancel context.CancelCauseFunc // ends Serve
 	tick   chan struct{}           // wakes lease when something it looks at has changed
 	again  chan struct{}           // asks the dispatcher to start the language
 
 	background sync.WaitGroup // restart
-	restarting atomic.Bool    // it runs
 
 	queue  *queue
 	intake sync.Mutex // held while a request is journaled and queued
@@ -72,6 +71,7 @@ type Agent struct {
 	attached bool                  // something has been attached
 	conns    map[net.Conn]struct{} // all connections; nil once they have been ended
 	usage    usageSample
+	langs    map[string]*language // all that were asked for, by name
 }
 
 // errEnd is the cause with which Serve's context ends.
@@ -117,6 +117,7 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
 		grace: ownedGrace, created: time.Now(), isolation: isolation.Capabilities().Name,
 		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(),
+		deaths: make(chan *process, maxLanguages),
 		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]*prompt{},
 		conns: map[net.Conn]struct{}{},
 		kept:  config.Kept, term: config.Lease, idleFrom: time.Now(),
@@ -127,7 +128,8 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	if opts.maxQueued > 0 {
 		a.queue.maxQueued = opts.maxQueued
 	}
-	a.lang = newLanguage(a, spoken)
+	a.lang = newLanguage(a, config.Language, spoken, config.Interpreter)
+	a.langs = map[string]*language{a.lang.name: a.lang}
 	a.journal, err = journal.Open(filepath.Join(spec.Dir, "journal"), &journal.Options{
 		OnError: func(err error) { a.log.Warn("journal keeps only what fits in memory", "error", err) },
 	})
@@ -158,7 +160,7 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	}
 	a.log.Info("session ends", "reason", end.reason, "final", end.final)
 	language.Wait()
-	a.lang.stop()
+	a.stopLanguages()
 	a.abortAll()
 	err := l.Close()
 	a.hangUp(end)

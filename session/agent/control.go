@@ -117,7 +117,7 @@ func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.
 		}
 		return nil, a.interrupt(args.Owner)
 	case wire.CallRestart:
-		return nil, a.restart()
+		return nil, a.restart(a.lang)
 	case wire.CallDetach:
 		var args wire.DetachArgs
 		if err := decodeArgs(call, &args); err != nil {
@@ -184,11 +184,11 @@ func (a *Agent) keep(lease time.Duration) error {
 
 // info says what the session is and how it is.
 func (a *Agent) info(ctx context.Context) *wire.Info {
-	waiting, total, _ := a.queue.counts()
+	waiting, total := a.queue.counts()
 	info := &wire.Info{
 		ID: a.spec.ID, Name: a.config.Name, Language: a.config.Language, Isolation: a.isolation, Epoch: a.journal.Epoch(),
 		AgentPID: os.Getpid(), Created: a.created, Queued: waiting, Executed: total, Dir: a.config.Dir, Journal: a.journal.Bytes(),
-		State: wire.StateStarting, LinkVersion: wire.Version, LastActive: a.queue.lastActive(),
+		State: wire.StateStarting, LinkVersion: wire.Version, LastActive: a.queue.lastActive(), Languages: a.spoken(),
 	}
 	p, failure := a.lang.get()
 	switch {

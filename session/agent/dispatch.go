@@ -32,15 +32,16 @@ const whyRestart = "restart"
 // been given a request, before no more are started by themselves.
 const maxUnserved = 3
 
-// dispatch performs the queue until ctx ends. It starts the language process
-// before anybody asks, and again after it has died.
+// dispatch performs the queue until ctx ends. It starts the process of the
+// session's own language before anybody asks, and again after it has died; those
+// of others when they are asked for.
 func (a *Agent) dispatch(ctx context.Context) {
 	a.lang.start(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case p := <-a.lang.deaths:
+		case p := <-a.deaths:
 			a.bury(ctx, p, nil)
 		case <-a.again:
 			if p, _ := a.lang.get(); p == nil {
@@ -79,7 +80,7 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		return
 	}
 	if err != nil {
-		a.replyFailed(r, nameNotUp, fmt.Sprintf("The %s process cannot be started: %v", a.config.Language, err))
+		a.replyFailed(r, nameNotUp, fmt.Sprintf("The %s process cannot be started: %v", r.lang.name, err))
 		return
 	}
 	if p == nil {
@@ -96,12 +97,16 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		select {
 		case <-r.done:
 			if r.mustReply() {
-				a.replyFailed(r, nameNoReply, "The "+a.config.Language+" process has answered without a reply.")
+				a.replyFailed(r, nameNoReply, "The "+p.lang.name+" process has answered without a reply.")
 			}
 			return
 		case <-rescue.C:
 			p.rescue()
-		case dead := <-a.lang.deaths:
+		case dead := <-a.deaths:
+			if dead != p {
+				a.bury(ctx, dead, nil)
+				continue
+			}
 			a.bury(ctx, dead, r)
 			return
 		case <-ctx.Done():
@@ -111,24 +116,29 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 	}
 }
 
-// up returns the language process when it is ready, starting it when there is
-// none. It returns neither a process nor an error when r is not to be run any
+// up returns the process of r's language when it is ready, starting it when there
+// is none. It returns neither a process nor an error when r is not to be run any
 // more: the process that it was meant for has died meanwhile, or ctx has ended.
 func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
+	l, err := a.language(r)
+	if err != nil {
+		return nil, err
+	}
 	for ctx.Err() == nil {
-		p, _ := a.lang.get()
+		p, _ := l.get()
 		if p == nil {
-			if p = a.lang.start(ctx); p == nil {
-				_, failure := a.lang.get()
+			l.choose(r)
+			if p = l.start(ctx); p == nil {
+				_, failure := l.get()
 				return nil, failure
 			}
 		}
 		var dead *process
 		select {
-		case dead = <-a.lang.deaths: // looked at first
+		case dead = <-a.deaths: // looked at first
 		default:
 			select {
-			case dead = <-a.lang.deaths:
+			case dead = <-a.deaths:
 			case <-p.ready:
 				return p, nil
 			case <-r.cancelled:
@@ -138,7 +148,10 @@ func (a *Agent) up(ctx context.Context, r *request) (*process, error) {
 			}
 		}
 		a.bury(ctx, dead, nil)
-		if p, failure := a.lang.get(); p == nil && failure != nil {
+		if dead.lang != l {
+			continue
+		}
+		if p, failure := l.get(); p == nil && failure != nil {
 			return nil, failure
 		}
 		if r.execute != nil {
@@ -161,52 +174,55 @@ func (p *process) startFailure() error {
 }
 
 // bury handles the death of p, while r was running or, with nil, while nothing
-// was: r is answered, what waits is aborted if the death was an accident, and
-// a new process is started.
+// was: r is answered, what waits for the same language is aborted if the death
+// was an accident, and in the session's own language a new process is started.
+// That of another is started by the next request for it.
 func (a *Agent) bury(ctx context.Context, p *process, r *request) {
-	why := p.expectedEnd()
-	a.log.Info("the language process has ended", "cause", p.cause, "expected", why)
+	l, why := p.lang, p.expectedEnd()
+	a.log.Info("the language process has ended", "language", l.name, "cause", p.cause, "expected", why)
 	a.clearPrompts(func(open *prompt) bool { return open.process == p })
 	switch {
 	case p.served || why == whyRestart:
-		a.lang.unserved = 0
+		l.unserved = 0
 	default:
-		a.lang.unserved++
-		if !p.isReady() || a.lang.unserved > maxUnserved {
-			a.lang.set(nil, p.startFailure()) // the next request tries again, nothing else: it might die for ever
+		l.unserved++
+		if !p.isReady() || l.unserved > maxUnserved {
+			l.set(nil, p.startFailure()) // the next request tries again, nothing else: it might die for ever
 			return
 		}
 	}
-	a.lang.set(nil, nil)
+	l.set(nil, nil)
 	if r != nil {
 		switch {
 		case why == whyRestart || ctx.Err() != nil:
 			a.replyAborted(r)
 		case why != "":
-			a.replyFailed(r, nameDied, fmt.Sprintf("The %s process has ended: %s", a.config.Language, p.cause))
+			a.replyFailed(r, nameDied, fmt.Sprintf("The %s process has ended: %s", l.name, p.cause))
 		default:
 			a.replyFailed(r, nameDied, fmt.Sprintf(
-				"The %s process has died: %s. Variables are gone, files are still there; a new process has been started.",
-				a.config.Language, p.cause))
+				"The %s process has died: %s. Variables are gone, files are still there; %s.", l.name, p.cause, l.next()))
 		}
 	}
 	if why == "" {
-		a.queue.abortExecutes("the language process has died")
+		a.queue.abortExecutes(l, "the language process has died")
 	}
-	a.queue.setCount(0)
-	if ctx.Err() != nil {
+	l.count.Store(0)
+	if ctx.Err() != nil || !l.isOwn() {
 		return
 	}
 	a.publish(nil, &protocol.Status{ExecutionState: protocol.StateRestarting})
-	a.lang.start(ctx)
+	l.start(ctx)
 }
 
-// restart replaces the language process and returns when the old one has
-// ended. What runs and what waits is aborted.
-func (a *Agent) restart() error {
-	a.queue.abortExecutes("the language process was restarted")
-	p, _ := a.lang.get()
+// restart replaces the process of one language and returns when the old one has
+// ended. What runs and what waits in that language is aborted.
+func (a *Agent) restart(l *language) error {
+	a.queue.abortExecutes(l, "the language process was restarted")
+	p, _ := l.get()
 	if p == nil {
+		if !l.isOwn() {
+			return nil
+		}
 		select {
 		case a.again <- struct{}{}:
 		default:
@@ -214,7 +230,9 @@ func (a *Agent) restart() error {
 		return nil
 	}
 	err := p.end(whyRestart)
-	a.queue.fail(wire.Cursor{}) // what is sent from now on knows of the restart
+	if l.isOwn() {
+		a.queue.fail(wire.Cursor{}) // what is sent from now on knows of the restart
+	}
 	return err
 }
 
@@ -224,8 +242,7 @@ func (a *Agent) replyAborted(r *request) {
 	if t == "" || !r.replied.CompareAndSwap(false, true) {
 		return
 	}
-	_, _, count := a.queue.counts()
-	content := fmt.Appendf(nil, `{"status":"aborted","execution_count":%d}`, count)
+	content := fmt.Appendf(nil, `{"status":"aborted","execution_count":%d}`, r.count())
 	if r.execute == nil {
 		content = []byte(`{"status":"aborted"}`)
 	}
@@ -245,10 +262,9 @@ func (a *Agent) replyFailed(r *request, ename, evalue string) {
 	if t == "" {
 		return
 	}
-	_, _, count := a.queue.counts()
 	reply := map[string]any{"status": protocol.StatusError, "ename": ename, "evalue": evalue, "traceback": trace}
 	if r.execute != nil {
-		reply["execution_count"] = count
+		reply["execution_count"] = r.count()
 		reply["user_expressions"] = map[string]any{}
 		reply["payload"] = []any{}
 	}
@@ -290,6 +306,7 @@ func (a *Agent) answerForDead() {
 			ID: f.Request, MsgType: f.MsgType, Content: f.Content,
 			Origin: wire.Origin{Header: f.Parent, Identities: f.Identities, Channel: f.Channel},
 		}, f.Owner, f.Epoch)
+		r.lang = a.lang // whatever it was, its process is gone
 		a.queue.meet(r)
 		if !u.Started {
 			a.status(r, protocol.StateBusy)
@@ -326,18 +343,18 @@ func (a *Agent) interrupt(owner string) error {
 	if !nameable(r.ID) {
 		return errors.New("the running request has an id that cannot be named to its runner")
 	}
-	if p, _ := a.lang.get(); p == nil || !p.isReady() {
+	if p, _ := r.lang.get(); p == nil || !p.isReady() {
 		r.cancel()
 		// It may have got ready, and r begun, before it could be seen that r is
 		// cancelled.
-		if p, _ = a.lang.get(); p == nil || !p.isReady() {
+		if p, _ = r.lang.get(); p == nil || !p.isReady() {
 			return nil
 		}
 	}
 	if !r.begun.Load() {
 		r.early.Store(true)
 	}
-	p, _ := a.lang.get()
+	p, _ := r.lang.get()
 	if p == nil {
 		return nil // it has just died
 	}

@@ -66,11 +66,13 @@ func hold(t *testing.T, dir string, change func(*wire.Config)) *held {
 	go func() {
 		h.done <- Serve(ctx, sandbox.Spec{ID: testID, Dir: dir, Secret: testSecret, Config: raw}, l, Options{
 			Isolations: map[string]sandbox.Isolation{"process": isolation.New()},
-			Languages:  func(name string) (Language, bool) { return agenttest.Language{}, name == "script" },
-			Ended:      func(reason string) { h.ended <- reason },
-			Logger:     logger,
-			Grace:      300 * time.Millisecond,
-			maxQueued:  testQueued,
+			Languages: func(name string) (Language, bool) {
+				return agenttest.Language{}, name == "script" || name == "other"
+			},
+			Ended:     func(reason string) { h.ended <- reason },
+			Logger:    logger,
+			Grace:     300 * time.Millisecond,
+			maxQueued: testQueued,
 		})
 	}()
 	t.Cleanup(h.stop)
@@ -212,6 +214,11 @@ func (p *peer) request(id, msgType string, content any) {
 
 func (p *peer) requestAt(id, msgType string, content any, published wire.Cursor, epoch uint64) {
 	p.t.Helper()
+	p.requestWith(id, msgType, []byte("{}"), content, published, epoch)
+}
+
+func (p *peer) requestWith(id, msgType string, metadata []byte, content any, published wire.Cursor, epoch uint64) {
+	p.t.Helper()
 	raw, err := json.Marshal(content)
 	if err != nil {
 		p.t.Fatal(err)
@@ -219,7 +226,7 @@ func (p *peer) requestAt(id, msgType string, content any, published wire.Cursor,
 	packet, err := wire.NewPacket(wire.RequestHead{
 		Type: wire.TypeRequest, ID: id, MsgType: msgType, Channel: protocol.Shell,
 		Identities: [][]byte{[]byte("client of " + id)}, Published: published, Epoch: epoch,
-	}, fmt.Appendf(nil, `{"msg_id":%q,"extra":1}`, id), []byte("{}"), raw)
+	}, fmt.Appendf(nil, `{"msg_id":%q,"extra":1}`, id), metadata, raw)
 	if err == nil {
 		_, err = packet.WriteTo(p.conn)
 	}
@@ -232,6 +239,16 @@ func (p *peer) requestAt(id, msgType string, content any, published wire.Cursor,
 func (p *peer) execute(id string, lines ...string) {
 	p.t.Helper()
 	p.request(id, "execute_request", map[string]any{"code": strings.Join(lines, "\n")})
+}
+
+// run sends code with what a run asks for beside it.
+func (p *peer) run(id string, spec wire.Run, lines ...string) {
+	p.t.Helper()
+	metadata, err := json.Marshal(map[string]any{wire.RunKey: spec})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.requestWith(id, "execute_request", metadata, map[string]any{"code": strings.Join(lines, "\n")}, p.last, p.epoch)
 }
 
 // read takes one packet.

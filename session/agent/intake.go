@@ -43,6 +43,9 @@ func (a *Agent) takeRequest(f *front, packet *wire.Packet) error {
 func (a *Agent) enqueue(r *request) {
 	a.intake.Lock()
 	defer a.intake.Unlock()
+	if err := a.assign(r); err != nil && r.invalid == nil {
+		r.invalid = err
+	}
 	if !a.queue.meet(r) {
 		return
 	}

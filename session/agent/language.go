@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,14 +26,17 @@ const (
 	endTime = 15 * time.Second
 )
 
-// A language is the session's language and the process that it runs in. The
-// dispatcher starts processes; anybody may ask for the present one.
+// A language is one language of the session and the process that it runs in.
+// The dispatcher starts processes; anybody may ask for the present one.
 type language struct {
 	a      *Agent
+	name   string
 	spoken Language
-	deaths chan *process // each process once, when nothing of it is left; never full
 
-	unserved int // deaths in a row of processes that were given no request; the dispatcher's
+	interpreter string       // the language's program; the dispatcher's
+	unserved    int          // deaths in a row of processes that were given no request; the dispatcher's
+	count       atomic.Int64 // the last execution count seen
+	restarting  atomic.Bool  // its own code has asked for a restart, which is under way
 
 	mu      sync.Mutex    // guards the fields below
 	current *process      // the last that was started; nil before the first
@@ -62,9 +65,12 @@ type process struct {
 	served bool // it was given a request; the dispatcher's
 }
 
-func newLanguage(a *Agent, spoken Language) *language {
-	return &language{a: a, spoken: spoken, deaths: make(chan *process, 1), changed: make(chan struct{})}
+func newLanguage(a *Agent, name string, spoken Language, interpreter string) *language {
+	return &language{a: a, name: name, spoken: spoken, interpreter: interpreter, changed: make(chan struct{})}
 }
+
+// isOwn reports whether l is the session's own language: that of its kernel.
+func (l *language) isOwn() bool { return l == l.a.lang }
 
 // set makes p the present process, or failure the reason that there is none.
 func (l *language) set(p *process, failure error) {
@@ -119,10 +125,10 @@ func closed(c <-chan struct{}) bool {
 func (l *language) start(ctx context.Context) *process {
 	p, err := l.launch(ctx)
 	if err != nil {
-		l.a.log.Warn("the language process cannot be started", "error", err)
+		l.a.log.Warn("the language process cannot be started", "language", l.name, "error", err)
 	}
 	l.set(p, err)
-	if p != nil {
+	if p != nil && l.isOwn() {
 		l.a.publish(nil, &protocol.Status{ExecutionState: protocol.StateStarting})
 	}
 	return p
@@ -130,9 +136,12 @@ func (l *language) start(ctx context.Context) *process {
 
 func (l *language) launch(ctx context.Context) (*process, error) {
 	a := l.a
+	if l.interpreter == "" {
+		return nil, errors.New("it is not up, and the run does not name its interpreter")
+	}
 	program, err := l.spoken.Install(a.config.Programs)
 	if err != nil {
-		return nil, fmt.Errorf("installing the %s runner: %w", a.config.Language, err)
+		return nil, fmt.Errorf("installing the %s runner: %w", l.name, err)
 	}
 	var cleanup closers
 	defer func() { cleanup.close() }()
@@ -151,7 +160,7 @@ func (l *language) launch(ctx context.Context) (*process, error) {
 		ready: make(chan struct{}), dead: make(chan struct{}),
 	}
 	cmd := sandbox.Command{
-		Argv: l.spoken.Command(a.config.Interpreter, program), Env: a.config.Env, Dir: a.config.Dir,
+		Argv: l.spoken.Command(l.interpreter, program), Env: a.config.Env, Dir: a.config.Dir,
 		Files: []*os.File{theirs, signalsR},
 	}
 	for i, name := range []string{protocol.Stdout, protocol.Stderr} {
@@ -168,13 +177,13 @@ func (l *language) launch(ctx context.Context) (*process, error) {
 			cmd.Stderr = w
 		}
 	}
-	packages := filepath.Join(a.spec.Dir, "packages")
+	packages := a.packageDir(l.name)
 	if err := os.MkdirAll(packages, 0o700); err != nil {
 		return nil, errors.Join(fmt.Errorf("the session's package folder: %w", err), p.release())
 	}
 	p.proc, err = a.sandbox.Start(ctx, cmd)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting %s: %w", a.config.Interpreter, err), p.release())
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", l.interpreter, err), p.release())
 	}
 	for _, pipe := range p.pipes {
 		setNonblock(pipe.r) // starting a process made it blocking
@@ -210,6 +219,9 @@ type requestPacket struct {
 	ID      string          `json:"id"`
 	MsgType string          `json:"msg_type"`
 	Header  json.RawMessage `json:"header,omitempty"` // the request's own; outputs have it as parent
+	// Cwd and Env are for while the request runs.
+	Cwd string            `json:"cwd,omitempty"`
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // perform sends r to the runner, which may not read: then it waits until ctx
@@ -218,7 +230,7 @@ func (p *process) perform(ctx context.Context, r *request) error {
 	p.served = true
 	stop := context.AfterFunc(ctx, func() { _ = p.channel.SetWriteDeadline(time.Unix(1, 0)) }) // ends the write below
 	defer stop()
-	head := requestPacket{Type: "request", ID: r.ID, MsgType: r.MsgType}
+	head := requestPacket{Type: "request", ID: r.ID, MsgType: r.MsgType, Cwd: r.cwd, Env: r.env}
 	if validObject(r.Origin.Header) {
 		head.Header = r.Origin.Header
 	}
@@ -241,7 +253,7 @@ func (p *process) interrupt(id string) error {
 // that came before it had begun has missed it and is sent again.
 func (p *process) begun(id string) error {
 	r := p.lang.a.queue.current()
-	if r == nil || r.ID != id || r.begun.Swap(true) || !r.early.Load() {
+	if r == nil || r.ID != id || r.lang != p.lang || r.begun.Swap(true) || !r.early.Load() {
 		return nil
 	}
 	return p.interrupt(id)
@@ -253,7 +265,7 @@ func (p *process) watch(read <-chan struct{}) {
 	a := p.lang.a
 	exit, err := p.proc.Wait(context.Background())
 	if err != nil {
-		a.log.Error("waiting for the language process", "error", err)
+		a.log.Error("waiting for the language process", "language", p.lang.name, "error", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	if err := p.proc.Kill(ctx); err != nil { // something may have the channel's other end
@@ -269,7 +281,7 @@ func (p *process) watch(read <-chan struct{}) {
 	if err := p.release(); err != nil {
 		a.log.Warn("closing the language process's descriptors", "error", err)
 	}
-	p.lang.deaths <- p
+	a.deaths <- p
 	close(p.dead)
 }
 
@@ -289,7 +301,7 @@ func (p *process) end(why string) error {
 			p.lang.a.log.Debug("asking the runner to end", "error", err)
 		}
 	}()
-	if r := p.lang.a.queue.current(); r != nil && nameable(r.ID) {
+	if r := p.lang.a.queue.current(); r != nil && r.lang == p.lang && nameable(r.ID) {
 		if err := p.interrupt(r.ID); err != nil {
 			p.lang.a.log.Debug("interrupting the runner", "error", err)
 		}
@@ -346,7 +358,7 @@ func (l *language) stop() {
 		return
 	}
 	if err := p.end("the session ends"); err != nil {
-		l.a.log.Error("ending the language process", "error", err)
+		l.a.log.Error("ending the language process", "language", l.name, "error", err)
 	}
 }
 

@@ -70,7 +70,7 @@ func (a *Agent) remaining(now time.Time) (left time.Duration, reason string, hel
 // busy reports whether the session runs something or is about to; code that
 // waits for input() when nobody could give it does not count.
 func (a *Agent) busy() bool {
-	waiting, _, _ := a.queue.counts()
+	waiting, _ := a.queue.counts()
 	r := a.queue.current()
 	if r == nil {
 		return waiting > 0

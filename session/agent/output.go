@@ -78,26 +78,26 @@ func (p *process) take(packet *wire.Packet) (kept bool, err error) {
 		if h.Name == protocol.Stderr {
 			name = protocol.Stderr
 		}
-		a.stream(a.queue.find(h.ID), name, packet.Part(0))
+		a.stream(a.queue.find(p.lang, h.ID), name, packet.Part(0))
 	case "output":
 		if !outputs[h.MsgType] || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
 			a.log.Warn("an output was not well-formed and is left out", "type", h.MsgType)
 			return false, nil
 		}
 		kept = true
-		a.message(a.queue.find(h.ID), protocol.IOPub, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
+		a.message(a.queue.find(p.lang, h.ID), protocol.IOPub, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
 	case "reply":
 		kept = true
 		p.reply(&h, packet)
 	case "done":
-		if r := a.queue.current(); r != nil && r.ID == h.ID {
+		if r := a.queue.current(); r != nil && r.ID == h.ID && r.lang == p.lang {
 			a.clearPrompts(func(p *prompt) bool { return p.request == r })
 			if !closed(r.done) {
 				close(r.done)
 			}
 		}
 	case "input_request":
-		if r := a.queue.find(h.ID); r != nil && validObject(packet.Part(0)) {
+		if r := a.queue.find(p.lang, h.ID); r != nil && validObject(packet.Part(0)) {
 			kept = true
 			a.ask(&prompt{process: p, request: r, number: h.Prompt}, packet.Part(0))
 		}
@@ -108,13 +108,13 @@ func (p *process) take(packet *wire.Packet) (kept bool, err error) {
 		p.exiting = true
 		p.mu.Unlock()
 	case "restart":
-		if a.restarting.Swap(true) {
+		if p.lang.restarting.Swap(true) {
 			return false, nil
 		}
-		a.log.Info("the session's code asks for a restart")
+		a.log.Info("the session's code asks for a restart", "language", p.lang.name)
 		a.background.Go(func() {
-			defer a.restarting.Store(false)
-			if err := a.restart(); err != nil {
+			defer p.lang.restarting.Store(false)
+			if err := a.restart(p.lang); err != nil {
 				a.log.Warn("restart", "error", err)
 			}
 		})
@@ -143,7 +143,7 @@ func (p *process) setReady(raw []byte) error {
 func (p *process) reply(h *runnerHead, packet *wire.Packet) {
 	a := p.lang.a
 	r := a.queue.current()
-	if r == nil || r.ID != h.ID || h.MsgType != replyType(r.MsgType) || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
+	if r == nil || r.ID != h.ID || r.lang != p.lang || h.MsgType != replyType(r.MsgType) || !validObject(packet.Part(0)) || !validObject(packet.Part(1)) {
 		a.log.Warn("a reply that nobody waits for is left out", "type", h.MsgType)
 		return
 	}
@@ -161,7 +161,7 @@ func (p *process) reply(h *runnerHead, packet *wire.Packet) {
 	if json.Unmarshal(packet.Part(0), &status) != nil {
 		return
 	}
-	a.queue.setCount(status.Count)
+	p.lang.count.Store(int64(status.Count))
 	if status.Status == protocol.StatusError && r.execute.StopOnError && !r.execute.Silent && r.owner == wire.KernelOwner {
 		a.queue.fail(f.Cursor)
 	}

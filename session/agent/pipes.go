@@ -51,7 +51,7 @@ func (p *process) drain(pipe *outPipe, all bool) {
 		taken += n
 		text := append(pipe.partial, buf[:n]...)
 		whole := len(text) - incomplete(text)
-		a.stream(a.queue.last(), pipe.name, text[:whole])
+		a.stream(a.queue.last(p.lang), pipe.name, text[:whole])
 		if !p.isReady() && pipe.name == protocol.Stderr {
 			pipe.tail = append(pipe.tail, text[:whole]...)
 			pipe.tail = pipe.tail[max(0, len(pipe.tail)-tailSize):]
@@ -59,7 +59,7 @@ func (p *process) drain(pipe *outPipe, all bool) {
 		pipe.partial = append([]byte(nil), text[whole:]...)
 	}
 	if all {
-		a.stream(a.queue.last(), pipe.name, pipe.partial)
+		a.stream(a.queue.last(p.lang), pipe.name, pipe.partial)
 		pipe.partial = nil
 	}
 }

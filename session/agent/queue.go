@@ -27,9 +27,12 @@ type request struct {
 	wire.Request
 	owner   string
 	epoch   uint64                   // of the agent that it was first sent to
+	lang    *language                // whose process performs it; set before it is queued
 	execute *protocol.ExecuteRequest // without its code; nil for other types
 	run     *wire.Run                // what an execute asks for beside its code; nil: nothing
 	invalid error                    // what is wrong with that
+	cwd     string                   // working directory while it runs, "" for the process's; set before it is performed
+	env     map[string]string        // added to the environment while it runs; likewise
 
 	abort   string        // why it is not to be run, "" to run it; guarded by queue.mu
 	replied atomic.Bool   // whoever sets it answers
@@ -99,19 +102,21 @@ type queue struct {
 	waiting []*request
 	bytes   int64
 	running *request
-	busy    wire.Cursor // the busy status of the running request
-	latest  *request    // the last that was started
+	busy    wire.Cursor            // the busy status of the running request
+	latest  map[*language]*request // the last that was started
 	known   map[string]*request
 	gone    []*request  // of known, those that are done, oldest first
 	past    int64       // bytes of what gone keeps
 	changed time.Time   // when a request last came or ended
 	failed  wire.Cursor // the last error reply of an execute with stop_on_error
-	count   int         // the last execution count seen
 	total   int         // executes that were sent to a runner
 }
 
 func newQueue() *queue {
-	return &queue{wake: make(chan struct{}, 1), maxQueued: maxQueued, known: map[string]*request{}, changed: time.Now()}
+	return &queue{
+		wake: make(chan struct{}, 1), maxQueued: maxQueued, known: map[string]*request{}, latest: map[*language]*request{},
+		changed: time.Now(),
+	}
 }
 
 // meet makes r known, or reports that it was already.
@@ -158,7 +163,7 @@ func (q *queue) take() (r *request, abort string) {
 	q.waiting[0] = nil
 	q.waiting = q.waiting[1:]
 	q.bytes -= r.size()
-	q.running, q.latest, q.busy = r, r, wire.Cursor{}
+	q.running, q.latest[r.lang], q.busy = r, r, wire.Cursor{}
 	if r.execute != nil && r.abort == "" && r.owner == wire.KernelOwner && r.Published.Before(q.failed) {
 		r.abort = "an earlier request failed"
 	}
@@ -236,13 +241,13 @@ func (q *queue) remove(match func(*request) bool) []*request {
 	return out
 }
 
-// abortExecutes marks all waiting executes as not to be run. They are answered
-// when their turn comes, so that replies keep their order.
-func (q *queue) abortExecutes(why string) {
+// abortExecutes marks all waiting executes of a language as not to be run. They
+// are answered when their turn comes, so that replies keep their order.
+func (q *queue) abortExecutes(l *language, why string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range q.waiting {
-		if r.execute != nil {
+		if r.execute != nil && r.lang == l {
 			r.abort = why
 		}
 	}
@@ -256,25 +261,26 @@ func (q *queue) fail(c wire.Cursor) {
 	q.failed = c
 }
 
-// find returns the request with this id, or for an id that is not known the
-// last one that was started, which may be nil.
-func (q *queue) find(id string) *request {
+// find returns the request of a language with this id, or for an id that it does
+// not know the last one that was started, which may be nil.
+func (q *queue) find(l *language, id string) *request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if r, ok := q.known[id]; ok {
+	if r, ok := q.known[id]; ok && r.lang == l {
 		return r
 	}
 	if id == "" {
 		return nil
 	}
-	return q.latest
+	return q.latest[l]
 }
 
-// last returns the last request that was started, which may be nil.
-func (q *queue) last() *request {
+// last returns the last request of a language that was started, which may be
+// nil.
+func (q *queue) last(l *language) *request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.latest
+	return q.latest[l]
 }
 
 // current returns the running request, or nil.
@@ -284,16 +290,9 @@ func (q *queue) current() *request {
 	return q.running
 }
 
-func (q *queue) setCount(n int) {
+// counts returns how many requests wait and how many executes were performed.
+func (q *queue) counts() (waiting, total int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count = n
-}
-
-// counts returns how many requests wait, how many executes were performed and
-// the last execution count.
-func (q *queue) counts() (waiting, total, count int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting), q.total, q.count
+	return len(q.waiting), q.total
 }

@@ -24,6 +24,8 @@ import (
 //	late ID TEXT               output of the request ID
 //	set NAME VALUE  get NAME   variables
 //	pid                        the runner's
+//	interpreter                that it was started with
+//	dir           env NAME     its working directory; a variable of its environment
 //	fail NAME                  raises an error
 //	die N         kill         ends the runner with status N; by SIGKILL
 //	wait FILE                  until the file is there, or an interrupt
@@ -39,7 +41,7 @@ type Language struct{}
 func (Language) Install(string) (string, error) { return os.Executable() }
 
 // Command returns how the runner is started.
-func (Language) Command(_, program string) []string { return []string{program} }
+func (Language) Command(interpreter, program string) []string { return []string{program, interpreter} }
 
 // Variables of a runner's environment.
 const (
@@ -86,9 +88,11 @@ func runner() int {
 			return 0
 		}
 		var h struct {
-			Type    string `json:"type"`
-			ID      string `json:"id"`
-			MsgType string `json:"msg_type"`
+			Type    string            `json:"type"`
+			ID      string            `json:"id"`
+			MsgType string            `json:"msg_type"`
+			Cwd     string            `json:"cwd"`
+			Env     map[string]string `json:"env"`
 		}
 		if json.Unmarshal(p.Head, &h) != nil {
 			return 1
@@ -97,8 +101,41 @@ func runner() int {
 		case "shutdown":
 			return 0
 		case "request":
+			restore := surround(h.Cwd, h.Env)
 			s.request(h.ID, h.MsgType, p)
+			restore()
 			s.send(map[string]any{"type": "done", "id": h.ID})
+		}
+	}
+}
+
+// surround sets working directory and environment for a request.
+func surround(dir string, env map[string]string) (restore func()) {
+	before, err := os.Getwd()
+	if err != nil || dir != "" && os.Chdir(dir) != nil {
+		os.Exit(7)
+	}
+	var undo []func() error
+	for name, value := range env {
+		old, had := os.LookupEnv(name)
+		if os.Setenv(name, value) != nil {
+			os.Exit(7)
+		}
+		undo = append(undo, func() error {
+			if had {
+				return os.Setenv(name, old)
+			}
+			return os.Unsetenv(name)
+		})
+	}
+	return func() {
+		if os.Chdir(before) != nil {
+			os.Exit(7)
+		}
+		for _, f := range undo {
+			if f() != nil {
+				os.Exit(7)
+			}
 		}
 	}
 }
@@ -183,6 +220,16 @@ func (s *scripted) command(id, line string) string {
 		s.print(id, s.vars[rest]+"\n")
 	case "pid":
 		s.print(id, fmt.Sprintln(os.Getpid()))
+	case "interpreter":
+		s.print(id, os.Args[1]+"\n")
+	case "dir":
+		dir, err := os.Getwd()
+		if err != nil {
+			return "DirError"
+		}
+		s.print(id, dir+"\n")
+	case "env":
+		s.print(id, os.Getenv(rest)+"\n")
 	case "fail":
 		return rest
 	case "die":
