@@ -59,7 +59,7 @@ func (c *caller) call(ctx context.Context, method string, args, value any) error
 		case r.Code == wire.CodeFenced:
 			return ErrFenced
 		case r.Code != "":
-			return errors.New(r.Error)
+			return &transferError{code: r.Code, text: r.Error}
 		case value == nil:
 			return nil
 		}

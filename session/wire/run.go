@@ -137,6 +137,7 @@ type Offered struct {
 	Size   int64  `json:"size"`
 	Mode   uint32 `json:"mode,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
+	Code   string `json:"code,omitempty"` // of a failure, as in End
 	Error  string `json:"error,omitempty"`
 }
 
@@ -157,6 +158,7 @@ type Delivered struct {
 	Data   []byte `json:"base64,omitempty"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256,omitempty"`
+	Code   string `json:"code,omitempty"` // of a failure, as in End
 	Error  string `json:"error,omitempty"`
 }
 

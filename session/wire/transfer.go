@@ -82,9 +82,14 @@ type FileInfo struct {
 	Modified time.Time `json:"modified"`
 }
 
-// ListArgs are the arguments of CallList.
+// MaxList is how many files a call CallList returns at most.
+const MaxList = 4096
+
+// ListArgs are the arguments of CallList. Its result is sorted by name; when it
+// has MaxList files, those after the last may follow.
 type ListArgs struct {
-	Path string `json:"path"` // as in Transfer; empty means the working directory
+	Path  string `json:"path"`            // as in Transfer; empty means the working directory
+	After string `json:"after,omitempty"` // only files whose names come after this one
 }
 
 // FetchedArgs are the arguments of CallFetched.
