@@ -124,8 +124,15 @@ func (s *serving) readFrames(ctx context.Context) {
 			s.end(ctx, err)
 			return
 		}
-		if f.Kind != wire.KindMessage {
-			// Stage reports belong to runs and have no form for clients yet.
+		switch f.Kind {
+		case wire.KindMessage:
+		case wire.KindProgress:
+			if m, err := display(f); err == nil {
+				f = m
+			} else {
+				s.log.Warn("a stage report is left out", "number", f.Number, "error", err)
+			}
+		default:
 			s.log.Debug("frame is no message", "kind", f.Kind, "number", f.Number)
 		}
 		s.settle(f)

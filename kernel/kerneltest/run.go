@@ -29,6 +29,26 @@ func (r *Run) Code() (string, bool) {
 // Publish emits c on iopub with the request as parent.
 func (r *Run) Publish(c protocol.Content) wire.Cursor { return r.emit(protocol.IOPub, c) }
 
+// Progress emits p as a stage report of the run. The first of a run makes a
+// display, those after it change that.
+func (r *Run) Progress(first bool, p *wire.Progress) wire.Cursor {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // a mistake in a test
+	}
+	f := &wire.Frame{
+		Kind: wire.KindProgress, Request: r.Request.ID, Owner: wire.KernelOwner, Channel: protocol.IOPub,
+		MsgType: wire.MsgProgress, Parent: r.Request.Origin.Header, Content: raw,
+	}
+	if first {
+		f.MsgType = wire.MsgProgressFirst
+	}
+	return r.Emit(f)
+}
+
+// Emit appends any frame to the journal, as [Session.Emit] does.
+func (r *Run) Emit(f *wire.Frame) wire.Cursor { return r.s.Emit(f) }
+
 // Reply emits c as the reply.
 func (r *Run) Reply(c protocol.Content) wire.Cursor { return r.emit(r.Request.Origin.Channel, c) }
 
