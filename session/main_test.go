@@ -119,7 +119,7 @@ func manage(t testing.TB, state string) (*session.Manager, *cutter) {
 			}
 			err = errors.Join(err, getErr, s.Close(ctx))
 		}
-		if err = errors.Join(err, m.Close()); err != nil {
+		if err = errors.Join(err, m.Release()); err != nil {
 			t.Errorf("closing what the test has left: %v", err)
 		}
 	})

@@ -5,6 +5,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -12,28 +13,41 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/gokernel/gokernel/sandbox"
+	"github.com/gokernel/gokernel/sandbox/local"
 	"github.com/gokernel/gokernel/session/wire"
 )
-
-// An Info says what a session is and how it is, measured when it is asked for.
-type Info = wire.Info
 
 // Options of a Manager. The zero value is useful.
 type Options struct {
 	// StateDir is where sessions live; empty means StateDir().
 	StateDir string
-	// Driver starts agents. It must not be nil.
+	// Driver starts agents; nil means that they are processes of this machine.
 	Driver sandbox.Driver
-	// Agent is the program that is the agent; empty leaves it to the driver.
+	// Agent is the program that is the agent, "gokernel" in some place. Empty
+	// leaves it to the driver, which for agents on this machine takes the one
+	// that the variable GOKERNEL_AGENT names, else this program if it is
+	// gokernel, else the gokernel on PATH.
 	Agent string
+	// Interpreters are the programs of the languages that runs may be in, as
+	// paths or as names on PATH. Those that are not here are "python3" for
+	// "python" and "node" for "javascript".
+	Interpreters map[string]string
+	// Isolation confines the sessions that runs make; empty means "process",
+	// which confines nothing.
+	Isolation string
+	// Env is the environment of the sessions that runs make; nil means this
+	// process's.
+	Env []string
 	// Logger takes what happens; nil means nowhere.
 	Logger *slog.Logger
 }
@@ -42,20 +56,20 @@ type Options struct {
 // processes, may work on one state directory at once. All methods are safe for
 // concurrent use.
 type Manager struct {
-	dir    string
-	store  *Store
-	driver sandbox.Driver
-	agent  string
-	log    *slog.Logger
+	dir          string
+	store        *Store
+	driver       sandbox.Driver
+	agent        string
+	interpreters map[string]string
+	isolation    string
+	env          []string
+	log          *slog.Logger
 }
 
 // NewManager returns a manager for the sessions of opts.StateDir, which is
-// made if it is not there. Close it when it is no longer needed; sessions live
+// made if it is not there. Release it when it is no longer needed; sessions live
 // on.
 func NewManager(opts Options) (*Manager, error) {
-	if opts.Driver == nil {
-		return nil, errors.New("session manager: no driver is given")
-	}
 	dir := opts.StateDir
 	if dir == "" {
 		var err error
@@ -67,16 +81,30 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{dir: dir, store: store, driver: opts.Driver, agent: opts.Agent, log: opts.Logger}
+	m := &Manager{
+		dir: dir, store: store, driver: opts.Driver, agent: opts.Agent, isolation: cmp.Or(opts.Isolation, defaultIsolation),
+		interpreters: map[string]string{"python": "python3", "javascript": "node"}, env: slices.Clone(opts.Env), log: opts.Logger,
+	}
+	maps.Copy(m.interpreters, opts.Interpreters)
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.driver == nil {
+		m.driver = local.New(dir, &local.Options{Logger: m.log})
 	}
 	return m, nil
 }
 
-// Close closes the manager. Sessions and attachments of its sessions go on,
-// but an agent that dies is no longer started again.
-func (m *Manager) Close() error { return m.store.Close() }
+// What sessions that runs make are when nothing else is asked for.
+const (
+	defaultIsolation = "process"
+	defaultLanguage  = "python"
+)
+
+// Release gives the manager's resources back; it must not be used any more.
+// Sessions and attachments of its sessions go on, but an agent that dies is no
+// longer started again.
+func (m *Manager) Release() error { return m.store.Close() }
 
 // An OpenRequest says what session to open.
 type OpenRequest struct {
@@ -171,23 +199,15 @@ func (m *Manager) lookup(ctx context.Context, idOrName string) (*Row, error) {
 	return m.store.ByName(ctx, idOrName)
 }
 
-// A Listed is one session in a list.
-type Listed struct {
-	Info
-	// Running reports whether its agent answered; otherwise Info holds only
-	// what the registry knows.
-	Running bool `json:"running"`
-}
-
 // List returns the sessions that have not ended, oldest first. What it says of
 // running ones is measured.
-func (m *Manager) List(ctx context.Context) ([]Listed, error) {
+func (m *Manager) List(ctx context.Context) ([]Info, error) {
 	m.reap(ctx)
 	rows, err := m.store.List(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Listed, len(rows))
+	list := make([]Info, len(rows))
 	var asking sync.WaitGroup
 	room := make(chan struct{}, askedAtOnce)
 	for i, row := range rows {
@@ -209,21 +229,42 @@ const (
 )
 
 // describe says what a session is, by its agent if that answers.
-func (m *Manager) describe(ctx context.Context, row *Row) Listed {
+func (m *Manager) describe(ctx context.Context, row *Row) Info {
 	ctx, cancel := context.WithTimeout(ctx, infoTime)
 	defer cancel()
 	s := &Session{m: m, id: row.ID, row: row}
-	if info, err := s.Info(ctx); err == nil {
-		return Listed{Info: *info, Running: true}
+	info, err := s.Info(ctx)
+	if info == nil {
+		info = registered(row, err)
 	}
-	state := wire.StateClosed
-	if row.State == RowStarting {
-		state = wire.StateStarting
+	return *info
+}
+
+// KeepAlive makes a session stand by itself, if it does not yet, under a lease,
+// and returns when that ends if nothing happens from now on. A lease of 0 leaves
+// it as it is. The lease is renewed by itself whenever something runs in the
+// session or is attached to it. The error wraps ErrNotFound, ErrExpired or
+// ErrDead, or is an *InvalidError.
+func (m *Manager) KeepAlive(ctx context.Context, idOrName string, lease time.Duration) (time.Time, error) {
+	if lease < 0 {
+		return time.Time{}, &InvalidError{"lease", fmt.Sprintf("%v is negative; give a time, or 0 to leave it as it is", lease)}
 	}
-	return Listed{Info: Info{
-		ID: row.ID, Name: row.Name, Language: row.Language, Kept: row.Kept, Isolation: row.Isolation, Dir: row.Dir,
-		Created: row.Created, State: state,
-	}}
+	s, err := m.Get(ctx, idOrName)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.keep(ctx, lease)
+}
+
+// Close ends the session with this id or name, and returns when nothing of it is
+// left: no process, no file. The error wraps ErrNotFound or ErrExpired when
+// there is none.
+func (m *Manager) Close(ctx context.Context, idOrName string) error {
+	s, err := m.Get(ctx, idOrName)
+	if err != nil {
+		return err
+	}
+	return s.Close(ctx)
 }
 
 // create makes a session and starts its agent.

@@ -185,7 +185,7 @@ func TestDeadAgent(t *testing.T) {
 		t.Errorf("Info = %v, want ErrDead and what to do", err)
 	}
 	list, err := m.List(t.Context())
-	if err != nil || len(list) != 1 || list[0].Running || list[0].Name != "dead" {
+	if err != nil || len(list) != 1 || list[0].Running() || list[0].Name != "dead" {
 		t.Errorf("List = %+v, %v; want the session, not running", list, err)
 	}
 	g := attach(t, s, wire.KernelOwner)
@@ -301,8 +301,8 @@ func TestAgentHangs(t *testing.T) {
 		t.Errorf("List took %v and returned %v, want no more than a moment for an agent", took, err)
 	}
 	for _, l := range list {
-		if want := l.ID == other.ID(); l.Running != want {
-			t.Errorf("session %s running %v, want %v", l.Name, l.Running, want)
+		if want := l.ID == other.ID(); l.Running() != want {
+			t.Errorf("session %s is %s, want running %v", l.Name, l.State, want)
 		}
 	}
 	if err := s.Close(t.Context()); err != nil {

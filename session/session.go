@@ -52,15 +52,6 @@ func (s *Session) Kept() bool {
 	return s.row.Kept
 }
 
-// Info asks the agent what the session is and how it is.
-func (s *Session) Info(ctx context.Context) (*Info, error) {
-	info := new(Info)
-	if err := s.call(ctx, wire.CallInfo, nil, info); err != nil {
-		return nil, err
-	}
-	return info, nil
-}
-
 // Interrupt interrupts what runs in the session.
 func (s *Session) Interrupt(ctx context.Context) error {
 	return s.call(ctx, wire.CallInterrupt, wire.InterruptArgs{Owner: wire.KernelOwner}, nil)
@@ -74,12 +65,18 @@ func (s *Session) Restart(ctx context.Context) error {
 // Keep makes the session stand by itself under a lease; 0 leaves the lease as
 // it is. It stays so when its agent has to be started again.
 func (s *Session) Keep(ctx context.Context, lease time.Duration) error {
+	_, err := s.keep(ctx, lease)
+	return err
+}
+
+// keep is Keep, and returns when the lease ends if nothing happens from now on.
+func (s *Session) keep(ctx context.Context, lease time.Duration) (expires time.Time, err error) {
 	if err := s.call(ctx, wire.CallKeep, wire.KeepArgs{Lease: lease}, nil); err != nil {
-		return err
+		return expires, err
 	}
 	spec, err := readSpec(s.m.sessionDir(s.id))
 	if err == nil {
-		err = keepSpec(spec, lease)
+		lease, err = keepSpec(spec, lease)
 	}
 	if err == nil {
 		err = writeSpec(spec)
@@ -88,12 +85,19 @@ func (s *Session) Keep(ctx context.Context, lease time.Duration) error {
 		err = s.m.store.SetKept(ctx, s.id, true)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping session %s: %w", s.id, err)
+		return expires, fmt.Errorf("keeping session %s: %w", s.id, err)
 	}
 	s.mu.Lock()
 	s.row.Kept = true
 	s.mu.Unlock()
-	return nil
+	info, err := s.Info(ctx)
+	if err != nil {
+		return expires, err
+	}
+	if expires = info.Expires; expires.IsZero() { // it is held now
+		expires = time.Now().Add(lease)
+	}
+	return expires, nil
 }
 
 // Close ends the session and returns when nothing of it is left: no process, no
@@ -202,7 +206,7 @@ func (s *Session) revive(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("session %s %w", s.id, err), s.m.store.finish(ctx, s.id, "its directory is gone"))
 	}
 	if err == nil && row.Kept {
-		err = keepSpec(spec, 0)
+		_, err = keepSpec(spec, 0)
 	}
 	if err != nil {
 		return err

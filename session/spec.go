@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,11 +56,11 @@ func readSpec(dir string) (*sandbox.Spec, error) {
 }
 
 // keepSpec makes the session of spec one that stands by itself; a lease of 0
-// leaves that as it is.
-func keepSpec(spec *sandbox.Spec, lease time.Duration) error {
+// leaves that as it is. It returns the lease that it has then.
+func keepSpec(spec *sandbox.Spec, lease time.Duration) (time.Duration, error) {
 	var c wire.Config
 	if err := json.Unmarshal(spec.Config, &c); err != nil {
-		return fmt.Errorf("session spec: %w", err)
+		return 0, fmt.Errorf("session spec: %w", err)
 	}
 	c.Kept = true
 	if lease > 0 {
@@ -67,8 +68,8 @@ func keepSpec(spec *sandbox.Spec, lease time.Duration) error {
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
-		return fmt.Errorf("session spec: %w", err)
+		return 0, fmt.Errorf("session spec: %w", err)
 	}
 	spec.Config = raw
-	return nil
+	return cmp.Or(c.Lease, wire.DefaultLease), nil
 }

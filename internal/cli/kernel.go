@@ -184,7 +184,7 @@ func (a *app) serveKernel(ctx context.Context, conn *zmq.Conn, request session.O
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer m.Release()
 	s, err := m.Open(ctx, request)
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func (a *app) run(ctx context.Context, file string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer m.Release()
 	if err := checkPython(ctx, m, &request); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -117,7 +118,7 @@ func (a *app) withManager(f func(*session.Manager) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(m), m.Close())
+	return errors.Join(f(m), m.Release())
 }
 
 func writeJSON(w io.Writer, v any) error {
@@ -126,7 +127,7 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-func printSessions(out io.Writer, sessions []session.Listed) error {
+func printSessions(out io.Writer, sessions []session.Info) error {
 	if len(sessions) == 0 {
 		_, err := fmt.Fprintln(out, "no sessions")
 		return err
@@ -134,12 +135,8 @@ func printSessions(out io.Writer, sessions []session.Listed) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tNAME\tSTATE\tLANGUAGE\tKEPT\tATTACHED\tMEMORY\tEXPIRES\tDIRECTORY")
 	for _, s := range sessions {
-		state := string(s.State)
-		if !s.Running {
-			state = "no agent"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, orDash(s.Name), state, s.Language,
-			yesNo(s.Kept), yesNo(s.Attached), size(s.Memory), expiry(s.Expires), s.Dir)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, orDash(s.Name), s.State, s.Language(),
+			yesNo(s.Kept), yesNo(s.Attached), size(s.Memory), expiry(s.Expires), s.Cwd)
 	}
 	return w.Flush()
 }
@@ -148,10 +145,10 @@ func printInfo(out io.Writer, i *session.Info) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"session", i.ID}, {"name", orDash(i.Name)}, {"state", string(i.State)}, {"failure", i.Failure},
-		{"language", i.Language}, {"isolation", i.Isolation}, {"kept", yesNo(i.Kept)}, {"kernel attached", yesNo(i.Attached)},
-		{"runs attached", fmt.Sprint(i.Runs)}, {"requests waiting", fmt.Sprint(i.Queued)}, {"cells executed", fmt.Sprint(i.Executed)},
-		{"created", i.Created.Local().Format(time.DateTime)}, {"last active", i.LastActive.Local().Format(time.DateTime)},
-		{"expires", expiry(i.Expires)}, {"directory", i.Dir}, {"memory", size(i.Memory)},
+		{"languages", strings.Join(i.Languages, ", ")}, {"isolation", i.Isolation}, {"kept", yesNo(i.Kept)}, {"kernel attached", yesNo(i.Attached)},
+		{"runs attached", fmt.Sprint(i.AttachedRuns)}, {"requests waiting", fmt.Sprint(i.Queued)}, {"runs and cells executed", fmt.Sprint(i.Runs)},
+		{"created", i.Created.Local().Format(time.DateTime)}, {"last used", i.LastUsed.Local().Format(time.DateTime)},
+		{"expires", expiry(i.Expires)}, {"directory", i.Cwd}, {"memory", size(i.Memory)},
 		{"processor time", fmt.Sprintf("%.1f s", i.CPU)}, {"journal", size(uint64(max(0, i.Journal)))},
 		{"agent process", fmt.Sprint(i.AgentPID)}, {"language process", fmt.Sprint(i.PID)}, {"agents so far", fmt.Sprint(i.Epoch)},
 	} {

@@ -54,7 +54,7 @@ func manage(t *testing.T) *session.Manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
+		if err := m.Release(); err != nil {
 			t.Error(err)
 		}
 	})

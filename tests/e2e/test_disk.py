@@ -75,7 +75,7 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(self.client.request("control", "kernel_info_request", timeout=10).status, "ok")
         listed = self.sessions("list")
         self.assertEqual(len(listed), 1, listed)
-        self.assertEqual(self.sessions("info", listed[0]["id"])["state"], "idle")
+        self.assertEqual(self.sessions("info", listed[0]["session_id"])["state"], "idle")
 
     def ends_without_leftovers(self):
         self.kernel.stop()
