@@ -257,7 +257,7 @@ func (a *Agent) detach(f *front) {
 	}
 	if left && leaving {
 		for _, r := range a.queue.remove(func(r *request) bool { return r.owner == f.owner && !r.outlives() }) {
-			a.queue.finish(r)
+			a.finish(r)
 		}
 	}
 	a.touch()
