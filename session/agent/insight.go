@@ -63,7 +63,7 @@ func (c *course) aboutStart(t *wire.Timing) *wire.Insight {
 		return nil // it is paid once
 	}
 	return &wire.Insight{
-		Stage: wire.StageInitializing, Finding: "Most of this is the start of a session that ends with the run.",
+		Stage: wire.StageInitializing, Finding: "The session was started for this run and ends with it.",
 		Evidence: took(wire.StageInitializing, t),
 		Suggestion: fmt.Sprintf("Keep the session and use it again: the next run would begin about %s earlier.",
 			short(t.Stages[wire.StageInitializing])),
