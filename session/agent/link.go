@@ -378,6 +378,9 @@ func send(w *wire.Writer, head any) error {
 // place returns where f begins, and frames from before that it needs: what was
 // never delivered, what runs now, and prompts that nobody has answered.
 func (a *Agent) place(f *front, h *wire.Hello) (wire.Cursor, []wire.Cursor) {
+	if f.owner != wire.KernelOwner && h.Fresh && h.Resume.IsZero() {
+		return a.journal.Last(), nil
+	}
 	if f.owner != wire.KernelOwner || !h.Resume.IsZero() {
 		return h.Resume, h.Want
 	}

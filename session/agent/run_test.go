@@ -181,6 +181,36 @@ func TestTimeLimit(t *testing.T) {
 	run.until("x6 execute_reply ok")
 }
 
+// A run that is new begins at the end of the journal, one that is looked for
+// again at what there is of it.
+func TestFreshRun(t *testing.T) {
+	h := hold(t, t.TempDir(), nil)
+	run := h.attach("f", "run-1", wire.Cursor{})
+	run.execute("x1", "print 1")
+	run.until("x1 status idle")
+	again := h.attach("g", "run-1", wire.Cursor{})
+	again.until("x1 stream 1")
+	conn, r, w, err := h.hello(wire.Hello{Link: "data", Front: "h", Owner: "run-1", Fresh: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if w.Start.Before(run.last) {
+		t.Errorf("got a start at %v, want it at or after %v", w.Start, run.last)
+	}
+	run.execute("x2", "print 2")
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	packet, err := r.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := wire.ParseFrame(packet); err != nil || f.Request != "x2" {
+		t.Errorf("got %+v and %v, want the first frame of x2", f, err)
+	}
+}
+
 // AGENT 4: what was run is remembered: waiting, running and done.
 func TestRuns(t *testing.T) {
 	dir := t.TempDir()
