@@ -48,6 +48,7 @@ const (
 type Attachment struct {
 	s      *Session
 	owner  string
+	fresh  bool
 	front  string
 	calls  *caller
 	cancel context.CancelFunc
@@ -87,9 +88,15 @@ type outgoing struct {
 
 // Attach attaches a front to the session, whose agent is started if it has died.
 // owner is KernelOwner, which takes over from another kernel's front, or a
-// run's id. ctx bounds only the attaching.
+// run's id: then what the session still has of that run comes first. ctx bounds
+// only the attaching.
 func (s *Session) Attach(ctx context.Context, owner string) (*Attachment, error) {
-	a := &Attachment{s: s, owner: owner, front: uuid.NewString(), done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	return s.attach(ctx, owner, false)
+}
+
+// attach is Attach; fresh says that owner is a run that nobody has sent yet.
+func (s *Session) attach(ctx context.Context, owner string, fresh bool) (*Attachment, error) {
+	a := &Attachment{s: s, owner: owner, fresh: fresh, front: uuid.NewString(), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	a.calls = newCaller(func(ctx context.Context) (net.Conn, *wire.Reader, error) {
 		c, r, _, err := s.hello(ctx, wire.Hello{Link: "control", Front: a.front, Owner: owner})
 		return c, r, err

@@ -29,7 +29,7 @@ const (
 // dial opens a data connection, resuming after the last frame received.
 func (a *Attachment) dial(ctx context.Context) (net.Conn, *wire.Reader, *wire.Welcome, error) {
 	a.mu.Lock()
-	h := wire.Hello{Link: "data", Front: a.front, Owner: a.owner, Resume: a.last, Want: a.wanted}
+	h := wire.Hello{Link: "data", Front: a.front, Owner: a.owner, Resume: a.last, Want: a.wanted, Fresh: a.fresh}
 	a.mu.Unlock()
 	return a.s.hello(ctx, h)
 }

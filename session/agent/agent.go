@@ -33,6 +33,8 @@ import (
 //	read      one a language process: turns its packets into frames
 //	watch     one a language process: waits for its end, empties its pipes
 //	restart   replaces the language process when its own code asks for it
+//	limit     one a run with a time limit, until it is over
+//	stage     one a run in a stage beside its code: ends the stage at an interrupt
 //	lease     ends the session when nothing holds it any more
 //
 // A language process that not even SIGKILL ends keeps its two for longer.
@@ -54,11 +56,14 @@ type Agent struct {
 	tick   chan struct{}           // wakes lease when something it looks at has changed
 	again  chan struct{}           // asks the dispatcher to start the language
 
-	background sync.WaitGroup // restart
+	background sync.WaitGroup // restart, limit
 
-	queue  *queue
-	intake sync.Mutex // held while a request is journaled and queued
-	acks   sync.Mutex // held while the kernel's cursor moves
+	limitGrace time.Duration // replaced in tests
+
+	queue   *queue
+	history *history
+	intake  sync.Mutex // held while a request is journaled and queued
+	acks    sync.Mutex // held while the kernel's cursor moves
 
 	mu       sync.Mutex // guards the fields below
 	fronts   map[*front]struct{}
@@ -116,7 +121,7 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	a := &Agent{
 		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
 		grace: ownedGrace, created: time.Now(), isolation: isolation.Capabilities().Name,
-		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(),
+		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(), history: newHistory(), limitGrace: limitGrace,
 		deaths: make(chan *process, maxLanguages),
 		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]*prompt{},
 		conns: map[net.Conn]struct{}{},

@@ -127,6 +127,8 @@ func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.
 	case wire.CallClose:
 		a.end("it was closed")
 		return nil, nil
+	case wire.CallRuns:
+		return json.Marshal(a.history.records())
 	case wire.CallKeep:
 		var args wire.KeepArgs
 		if err := decodeArgs(call, &args); err != nil {

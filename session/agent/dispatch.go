@@ -21,6 +21,7 @@ const (
 	nameQueueFull = "QueueFull"
 	nameInterrupt = "KeyboardInterrupt"
 	nameInvalid   = "InvalidRequest"
+	nameLimit     = "TimeLimit"
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -55,7 +56,7 @@ func (a *Agent) dispatch(ctx context.Context) {
 				}
 				a.touch()
 				a.perform(ctx, r, abort)
-				a.queue.finish(r)
+				a.finish(r)
 				a.touch()
 			}
 		}
@@ -70,13 +71,19 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		a.replyAborted(r)
 		return
 	}
+	if r.execute != nil {
+		a.begin(ctx, r)
+	}
 	if r.invalid != nil {
 		a.replyFailed(r, nameInvalid, r.invalid.Error())
 		return
 	}
+	if p, _ := r.lang.get(); r.course != nil && (p == nil || !p.isReady()) {
+		r.course.enter(wire.StageInitializing)
+	}
 	p, err := a.up(ctx, r)
 	if errors.Is(err, errInterrupted) || p != nil && closed(r.cancelled) {
-		a.replyFailed(r, nameInterrupt, "")
+		a.replyEnded(r)
 		return
 	}
 	if err != nil {
@@ -87,16 +94,33 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 		a.replyAborted(r)
 		return
 	}
+	if r.run != nil {
+		r.staging.Store(true)
+		if !a.prepare(ctx, r, p) {
+			return
+		}
+		if r.staging.Store(false); closed(r.cancelled) {
+			a.replyEnded(r)
+			return
+		}
+	}
+	if r.course != nil {
+		r.course.enter(wire.StageExecuting)
+	}
 	if err := p.perform(ctx, r); err != nil {
 		a.log.Warn("the runner takes no requests", "error", err) // its death, which follows, says why
 	}
 	a.queue.performed(r)
+	overdue := r.overdue
 	rescue := time.NewTicker(rescueInterval)
 	defer rescue.Stop()
 	for {
 		select {
 		case <-r.done:
-			if r.mustReply() {
+			switch {
+			case r.run != nil:
+				a.conclude(ctx, r, p)
+			case r.mustReply():
 				a.replyFailed(r, nameNoReply, "The "+p.lang.name+" process has answered without a reply.")
 			}
 			return
@@ -107,8 +131,18 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 				a.bury(ctx, dead, nil)
 				continue
 			}
-			a.bury(ctx, dead, r)
+			if r.held == nil {
+				a.bury(ctx, dead, r)
+				return
+			}
+			a.conclude(ctx, r, p)
+			a.bury(ctx, dead, nil)
 			return
+		case <-overdue:
+			overdue = nil
+			if err := p.end("its time limit"); err != nil {
+				a.log.Error("ending a language process at a time limit", "error", err)
+			}
 		case <-ctx.Done():
 			a.replyAborted(r)
 			return
@@ -196,6 +230,8 @@ func (a *Agent) bury(ctx context.Context, p *process, r *request) {
 		switch {
 		case why == whyRestart || ctx.Err() != nil:
 			a.replyAborted(r)
+		case r.limited.Load():
+			a.replyEnded(r)
 		case why != "":
 			a.replyFailed(r, nameDied, fmt.Sprintf("The %s process has ended: %s", l.name, p.cause))
 		default:
@@ -273,7 +309,11 @@ func (a *Agent) replyFailed(r *request, ename, evalue string) {
 		a.log.Error("encoding a reply", "error", err)
 		return
 	}
-	f := a.message(r, r.Origin.Channel, t, nil, content, nil)
+	var metadata []byte
+	if r.course != nil {
+		metadata = a.withResult(nil, r.course.finish(false, nil, r.measured()))
+	}
+	f := a.message(r, r.Origin.Channel, t, metadata, content, nil)
 	// One that is refused came after what waits, and stops none of it.
 	if r.execute != nil && r.execute.StopOnError && r.owner == wire.KernelOwner && ename != nameQueueFull {
 		a.queue.fail(f.Cursor)
@@ -290,7 +330,7 @@ func (a *Agent) abortAll() {
 		a.status(r, protocol.StateBusy)
 		a.replyAborted(r)
 		a.status(r, protocol.StateIdle)
-		a.queue.finish(r)
+		a.finish(r)
 	}
 }
 
@@ -320,7 +360,7 @@ func (a *Agent) answerForDead() {
 			a.replyAborted(r)
 		}
 		a.status(r, protocol.StateIdle)
-		a.queue.finish(r)
+		a.finish(r)
 	}
 	a.publish(nil, &protocol.Status{ExecutionState: protocol.StateRestarting})
 }
@@ -333,12 +373,24 @@ func (a *Agent) interrupt(owner string) error {
 			a.status(r, protocol.StateBusy)
 			a.replyAborted(r)
 			a.status(r, protocol.StateIdle)
-			a.queue.finish(r)
+			a.finish(r)
 		}
 	}
 	r := a.queue.current()
 	if r == nil || owner != wire.KernelOwner && r.owner != owner {
 		return nil
+	}
+	return a.interruptRequest(r)
+}
+
+// interruptRequest interrupts r, which was running a moment ago, in whatever
+// stage it is.
+func (a *Agent) interruptRequest(r *request) error {
+	if r.staging.Load() {
+		r.cancel()
+		if r.staging.Load() {
+			return nil // else its code may have begun before it could be seen that r is cancelled
+		}
 	}
 	if !nameable(r.ID) {
 		return errors.New("the running request has an id that cannot be named to its runner")

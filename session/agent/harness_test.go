@@ -101,19 +101,20 @@ func (h *held) wait() {
 
 // A peer is a front under test, on the wire.
 type peer struct {
-	t     *testing.T
-	h     *held
-	name  string
-	owner string
-	conn  net.Conn
-	r     *wire.Reader
-	epoch uint64
-	log   []string      // what came, as a transcript
-	last  wire.Cursor   // of the last frame
-	seen  []*wire.Frame // all frames
-	next  int
-	acc   map[string]bool // accepted ids
-	end   string          // why the agent ended the connection
+	t       *testing.T
+	h       *held
+	name    string
+	owner   string
+	conn    net.Conn
+	r       *wire.Reader
+	epoch   uint64
+	log     []string      // what came, as a transcript
+	last    wire.Cursor   // of the last frame
+	seen    []*wire.Frame // the frames of log
+	reports []*wire.Frame // of KindProgress, which are not in log
+	next    int
+	acc     map[string]bool // accepted ids
+	end     string          // why the agent ended the connection
 }
 
 // attach opens a data connection.
@@ -263,11 +264,15 @@ func (p *peer) read() error {
 		if err != nil {
 			return err
 		}
-		p.seen = append(p.seen, f)
-		p.log = append(p.log, line(f))
 		if p.last.Before(f.Cursor) {
 			p.last = f.Cursor
 		}
+		if f.Kind == wire.KindProgress { // how many there are depends on the time
+			p.reports = append(p.reports, f)
+			return nil
+		}
+		p.seen = append(p.seen, f)
+		p.log = append(p.log, line(f))
 	case wire.TypeAccepted:
 		var a wire.Accepted
 		if err := json.Unmarshal(packet.Head, &a); err != nil {

@@ -60,11 +60,17 @@ func (a *Agent) enqueue(r *request) {
 		f.Metadata, f.Content, f.Buffers = r.Metadata, r.Content, r.Buffers
 	}
 	a.journal.Append(f)
+	if r.execute != nil {
+		a.history.accept(r, a.queue.ahead(), r.lang.name)
+	}
+	if r.overdue != nil {
+		a.background.Go(func() { a.watchLimit(r) })
+	}
 	if err := a.queue.add(r); err != nil {
 		a.status(r, protocol.StateBusy)
 		a.replyFailed(r, nameQueueFull, err.Error())
 		a.status(r, protocol.StateIdle)
-		a.queue.finish(r)
+		a.finish(r)
 		return
 	}
 	a.touch()

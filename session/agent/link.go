@@ -257,7 +257,7 @@ func (a *Agent) detach(f *front) {
 	}
 	if left && leaving {
 		for _, r := range a.queue.remove(func(r *request) bool { return r.owner == f.owner && !r.outlives() }) {
-			a.queue.finish(r)
+			a.finish(r)
 		}
 	}
 	a.touch()
@@ -378,6 +378,9 @@ func send(w *wire.Writer, head any) error {
 // place returns where f begins, and frames from before that it needs: what was
 // never delivered, what runs now, and prompts that nobody has answered.
 func (a *Agent) place(f *front, h *wire.Hello) (wire.Cursor, []wire.Cursor) {
+	if f.owner != wire.KernelOwner && h.Fresh && h.Resume.IsZero() {
+		return a.journal.Last(), nil
+	}
 	if f.owner != wire.KernelOwner || !h.Resume.IsZero() {
 		return h.Resume, h.Want
 	}

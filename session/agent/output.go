@@ -150,17 +150,24 @@ func (p *process) reply(h *runnerHead, packet *wire.Packet) {
 	if r.replied.Swap(true) {
 		return
 	}
-	f := a.message(r, r.Origin.Channel, h.MsgType, packet.Part(1), packet.Part(0), rest(packet, 2))
-	if r.execute == nil {
-		return
+	out := &reply{msgType: h.MsgType, metadata: packet.Part(1), content: packet.Part(0), buffers: rest(packet, 2)}
+	switch {
+	case r.execute == nil:
+		a.message(r, r.Origin.Channel, out.msgType, out.metadata, out.content, out.buffers)
+	case r.run != nil:
+		r.held = out // the dispatcher has more to do before
+	default:
+		result := r.course.finish(replyStatus(out.content).Status != protocol.StatusError, nil, nil)
+		out.metadata = a.withResult(out.metadata, result)
+		p.publishReply(r, out)
 	}
-	var status struct {
-		Status string `json:"status"`
-		Count  int    `json:"execution_count"`
-	}
-	if json.Unmarshal(packet.Part(0), &status) != nil {
-		return
-	}
+}
+
+// publishReply publishes the language's reply to an execute.
+func (p *process) publishReply(r *request, out *reply) {
+	a := p.lang.a
+	f := a.message(r, r.Origin.Channel, out.msgType, out.metadata, out.content, out.buffers)
+	status := replyStatus(out.content)
 	p.lang.count.Store(int64(status.Count))
 	if status.Status == protocol.StatusError && r.execute.StopOnError && !r.execute.Silent && r.owner == wire.KernelOwner {
 		a.queue.fail(f.Cursor)

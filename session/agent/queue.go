@@ -31,6 +31,11 @@ type request struct {
 	execute *protocol.ExecuteRequest // without its code; nil for other types
 	run     *wire.Run                // what an execute asks for beside its code; nil: nothing
 	invalid error                    // what is wrong with that
+	taken   time.Time                // when it came
+	past    *past                    // what is remembered of an execute; guarded by history.mu
+	course  *course                  // of an execute whose turn has come; the dispatcher's
+	used    func() wire.Resources    // measures a run; nil for a cell
+	held    *reply                   // the language's reply to a run, until the last stages are over
 	cwd     string                   // working directory while it runs, "" for the process's; set before it is performed
 	env     map[string]string        // added to the environment while it runs; likewise
 
@@ -39,6 +44,11 @@ type request struct {
 	begun   atomic.Bool   // the runner has spoken of it
 	early   atomic.Bool   // it was interrupted before that
 	done    chan struct{} // closed when the language process has answered
+
+	staging  atomic.Bool   // a stage beside the code goes on
+	limited  atomic.Bool   // its time limit has passed
+	overdue  chan struct{} // closed when an interrupt at the limit did not help; nil without a limit
+	finished chan struct{} // closed when it is over
 
 	cancelOnce sync.Once
 	cancelled  chan struct{} // closed when it was interrupted before it ran
@@ -57,7 +67,7 @@ var shellRequests = map[string]bool{
 }
 
 func newRequest(r wire.Request, owner string, epoch uint64) *request {
-	q := &request{Request: r, owner: owner, epoch: epoch, done: make(chan struct{}), cancelled: make(chan struct{})}
+	q := &request{Request: r, owner: owner, epoch: epoch, taken: time.Now(), done: make(chan struct{}), cancelled: make(chan struct{}), finished: make(chan struct{})}
 	if r.MsgType == "execute_request" {
 		q.execute = new(protocol.ExecuteRequest)
 		if err := json.Unmarshal(r.Content, q.execute); err != nil {
@@ -65,6 +75,11 @@ func newRequest(r wire.Request, owner string, epoch uint64) *request {
 		}
 		q.execute.Code = ""
 		q.run, q.invalid = parseRun(r.Metadata, owner)
+		if q.invalid != nil {
+			q.run = nil
+		} else if q.run != nil && q.run.Limit > 0 {
+			q.overdue = make(chan struct{})
+		}
 	}
 	return q
 }
@@ -142,6 +157,16 @@ func (q *queue) add(r *request) error {
 	q.changed = time.Now()
 	q.signal()
 	return nil
+}
+
+// ahead returns how many requests are before one that comes now.
+func (q *queue) ahead() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running != nil {
+		return len(q.waiting) + 1
+	}
+	return len(q.waiting)
 }
 
 func (q *queue) signal() {

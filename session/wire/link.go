@@ -136,6 +136,9 @@ type Hello struct {
 	// an earlier Welcome; zero means that it begins at the session's cursor,
 	// with what was not acknowledged.
 	Resume Cursor `json:"resume,omitzero"`
+	// Fresh says that nothing of the owner, a run, can be in the journal yet, so
+	// that the front begins at its end.
+	Fresh bool `json:"fresh,omitempty"`
 	// Want are frames at or before Resume that an earlier Welcome has announced
 	// as First and that have not come.
 	Want []Cursor `json:"want,omitempty"`
