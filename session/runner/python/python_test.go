@@ -33,6 +33,10 @@ var code = runnertest.Code{
 	Interrupted: "KeyboardInterrupt",
 	Exit:        "exit()",
 	Lines:       "for i in range(200000): print(i)",
+	Cwd:         "import os; print(os.getcwd())",
+	Chdir:       "import os; os.chdir('..')",
+	Getenv:      "import os; print(os.environ.get('GOKERNEL_TEST', 'none'))",
+	Setenv:      "import os; os.environ['GOKERNEL_TEST'] = 'changed'",
 }
 
 // A python is an interpreter to test with.

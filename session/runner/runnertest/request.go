@@ -4,6 +4,7 @@ package runnertest
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"syscall"
 )
@@ -24,13 +25,21 @@ type Result struct {
 // Begin sends a request and returns its id.
 func (r *Runner) Begin(msgType string, content any, buffers ...[]byte) string {
 	r.t.Helper()
+	return r.begin(nil, msgType, content, buffers...)
+}
+
+// begin is Begin with more fields of the head.
+func (r *Runner) begin(head map[string]any, msgType string, content any, buffers ...[]byte) string {
+	r.t.Helper()
 	*r.next++
 	id := fmt.Sprintf("request-%d", *r.next)
 	parts := []any{content, map[string]any{}}
 	for _, b := range buffers {
 		parts = append(parts, b)
 	}
-	r.send(map[string]any{"type": "request", "id": id, "msg_type": msgType}, parts...)
+	all := map[string]any{"type": "request", "id": id, "msg_type": msgType}
+	maps.Copy(all, head)
+	r.send(all, parts...)
 	return id
 }
 
@@ -46,7 +55,18 @@ func (r *Runner) BeginExecute(code string, options ...Options) string {
 			content[k] = v
 		}
 	}
-	return r.Begin("execute_request", content)
+	return r.begin(r.head, "execute_request", content)
+}
+
+// In returns the runner with cells that ask for a working directory, unless it is
+// empty, and for variables in the environment.
+func (r *Runner) In(cwd string, env map[string]string) *Runner {
+	c := *r
+	c.head = map[string]any{"env": env}
+	if cwd != "" {
+		c.head["cwd"] = cwd
+	}
+	return &c
 }
 
 // Finish collects what comes until request id is done.

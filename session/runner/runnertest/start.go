@@ -84,6 +84,7 @@ type Runner struct {
 	exited    chan struct{}
 	end       *end
 	next      *int
+	head      map[string]any // of cells, beside what all have
 }
 
 // An end is how the program ended; it is written before exited is closed.

@@ -3,6 +3,9 @@
 package runnertest
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +37,12 @@ type Code struct {
 	Exit string
 	// Lines prints the numbers from 0 to 199,999.
 	Lines string
+	// Cwd prints the working directory and a newline, Chdir changes it to its
+	// parent.
+	Cwd, Chdir string
+	// Getenv prints the variable GOKERNEL_TEST, or "none", and a newline, Setenv
+	// sets it to "changed".
+	Getenv, Setenv string
 }
 
 // Test runs the cases that every program has to pass.
@@ -57,6 +66,8 @@ func Test(t *testing.T, cmd Command) {
 		{"shutdown", shutdown},
 		{"hangup", hangup},
 		{"unknown request", unknown},
+		{"working directory", workingDirectory},
+		{"environment", environment},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -301,4 +312,76 @@ func unknown(t *testing.T, cmd Command) {
 		}
 	}
 	r.Must(cmd.Code.One)
+}
+
+// workingDirectory: a request may ask for one, which lasts as long as it does.
+func workingDirectory(t *testing.T, cmd Command) {
+	if cmd.Code.Cwd == "" {
+		t.Skip("the language has no code for it in its test yet")
+	}
+	r := Start(t, cmd)
+	home := r.Must(cmd.Code.Cwd).Text("stdout")
+	parent, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(parent, "a \"name\" ü")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	there := r.In(dir, nil)
+	if got := there.Must(cmd.Code.Cwd).Text("stdout"); got != dir+"\n" {
+		t.Errorf("got %q, want %q", got, dir)
+	}
+	if got := there.Execute(cmd.Code.Fail).Status(); got != "error" {
+		t.Errorf("got status %q, want error", got)
+	}
+	if got := r.Must(cmd.Code.Cwd).Text("stdout"); got != home {
+		t.Errorf("got %q after it, want what was before: %q", got, home)
+	}
+	there.Must(cmd.Code.Chdir)
+	if got := r.Must(cmd.Code.Cwd).Text("stdout"); got != parent+"\n" {
+		t.Errorf("got %q after the code has changed it, want %q", got, parent)
+	}
+
+	gone := filepath.Join(parent, "gone")
+	got := r.In(gone, map[string]string{"GOKERNEL_TEST": "set"}).Execute(cmd.Code.One)
+	if got.Status() != "error" || !strings.Contains(fmt.Sprint(got.Reply["evalue"]), gone) || got.Find("error") == nil {
+		t.Errorf("got %v and %v, want an error that names the directory", got.Outputs, got.Reply)
+	}
+	if got.Value() != "" {
+		t.Errorf("got value %q, want the code not run", got.Value())
+	}
+	if got := r.Must(cmd.Code.Cwd).Text("stdout") + r.Must(cmd.Code.Getenv).Text("stdout"); got != parent+"\nnone\n" {
+		t.Errorf("got %q after that, want nothing changed", got)
+	}
+}
+
+// environment: a request may ask for variables, which last as long as it does.
+func environment(t *testing.T, cmd Command) {
+	if cmd.Code.Getenv == "" {
+		t.Skip("the language has no code for it in its test yet")
+	}
+	cmd.Env = append(cmd.Env[:len(cmd.Env):len(cmd.Env)], "GOKERNEL_TEST=old")
+	r := Start(t, cmd)
+	get := func(r *Runner, want string) {
+		t.Helper()
+		if got := r.Must(cmd.Code.Getenv).Text("stdout"); got != want+"\n" {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	with := r.In("", map[string]string{"GOKERNEL_TEST": "a\n\"ü\"", "GOKERNEL_OTHER": ""})
+	get(with, "a\n\"ü\"")
+	get(r, "old")
+	id := with.BeginExecute(cmd.Code.Sleep)
+	r.UntilText("sleep")
+	r.Interrupt(id)
+	if got := r.Finish(id); got.Reply["ename"] != cmd.Code.Interrupted {
+		t.Errorf("got %v, want %s", got.Reply, cmd.Code.Interrupted)
+	}
+	get(r, "old")
+	with.Must(cmd.Code.Setenv)
+	get(r, "changed") // by the code itself
+	get(with, "a\n\"ü\"")
+	get(r, "changed")
 }

@@ -9,7 +9,7 @@ import time
 import types
 from typing import Any, Callable, Dict, List, Optional
 
-from . import imports, packet, streams
+from . import imports, packet, streams, surroundings
 from . import request as requests
 from .channel import Channel, Closed
 from .comms import Comms
@@ -45,6 +45,8 @@ class Kernel:
         self._task: Any = None
         # The encoded reply to the request that runs, sent when it is done.
         self._answer: Optional[List[bytes]] = None
+        # What the request that runs has changed around itself.
+        self._around: Optional[surroundings.Surroundings] = None
         self._ended = False
 
     def serve(self) -> int:
@@ -153,6 +155,7 @@ class Kernel:
             self.output.done(request)
             return
         self._answer = None
+        self._around = surroundings.wanted(head)
         self._task = None
         self._busy = True
         waits = False
@@ -179,6 +182,8 @@ class Kernel:
             # A forked child has come to the end of its cell: it is no kernel.
             os._exit(0)
         self.interrupts.end()
+        if self._around is not None:
+            self._around.leave()
         self._busy = False
         self.output.done(request, self._answer)
         if self.restart:
@@ -224,6 +229,8 @@ class Kernel:
             )
             if self.output.early is not None:
                 self.output.show_early(request)
+        if self._around is not None and not self._enter(request, started):
+            return False
         expressions = content.get("user_expressions")
         if not isinstance(expressions, dict):
             expressions = _NOTHING
@@ -234,6 +241,25 @@ class Kernel:
             return False
         self._await(request, outcome, finish)
         return True
+
+    def _enter(self, request: Request, started: str) -> bool:
+        """Change what the request wants changed around it. When that cannot be done,
+        answer it and return False."""
+        assert self._around is not None
+        self.interrupts.hold()
+        try:
+            self._around.enter()
+            return True
+        except surroundings.SetupError as err:
+            line = "%s: %s" % (type(err).__name__, err)
+            error = {"ename": type(err).__name__, "evalue": str(err), "traceback": [line]}
+        finally:
+            self.interrupts.release()
+        self.output.message(request, "error", error)
+        content = {"status": "error", "execution_count": self.shell.count, **error}
+        content.update(user_expressions={}, payload=[])
+        self._reply(request, content, {"started": started})
+        return False
 
     def _await(self, request: Request, coro: Any, finish: Callable[[Outcome], None]) -> None:
         """Let the loop run a cell that awaits something."""
