@@ -95,6 +95,30 @@ type Sandbox interface {
 	Close() error
 }
 
+// A Meterer is a Sandbox that can measure what its processes use for a while.
+type Meterer interface {
+	// Meter begins to measure, in some microseconds.
+	Meter() (Meter, error)
+}
+
+// A Meter measures what all processes of a sandbox use together from when it was
+// made. It holds nothing and need not be ended. Its methods are not safe for
+// concurrent use.
+type Meter interface {
+	// Look takes a sample of the memory that is in use. Between two looks a peak
+	// is seen only of processes that are there at the second.
+	Look() error
+	// End takes a last one and says what was used; soon after the beginning it is
+	// as quick as that, and then may miss what background processes use.
+	End() (Used, error)
+}
+
+// Used says what processes have used meanwhile.
+type Used struct {
+	CPU  time.Duration // of those that have ended too
+	Peak uint64        // the most memory that they had together, in bytes resident
+}
+
 // A Command is what a Sandbox starts.
 type Command struct {
 	Argv []string

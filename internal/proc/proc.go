@@ -30,9 +30,10 @@ type Info struct {
 	Start uint64
 	// CPU is the processor time of the process and of the children that it has
 	// waited for.
-	CPU    time.Duration
-	Memory uint64 // bytes resident
-	Name   string // short name of the program
+	CPU      time.Duration
+	ChildCPU time.Duration // the part of CPU that those children have used
+	Memory   uint64        // bytes resident
+	Name     string        // short name of the program
 }
 
 // An Ident names a process for good: ids are used again, start times are not.

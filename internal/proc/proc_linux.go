@@ -78,13 +78,20 @@ func parseStat(stat []byte) (Info, error) {
 	if open < 0 || end < open {
 		return Info{}, fmt.Errorf("process status %.80q has no name", stat)
 	}
-	fields := bytes.Fields(stat[end+1:])
-	if len(fields) <= fieldRSS {
-		return Info{}, fmt.Errorf("process status %.80q has %d fields behind the name", stat, len(fields))
+	var fields [fieldRSS + 1][]byte
+	n := 0
+	for field := range bytes.FieldsSeq(stat[end+1:]) {
+		if fields[n] = field; n == fieldRSS {
+			break
+		}
+		n++
 	}
-	r := reader{fields: fields}
+	if n < fieldRSS {
+		return Info{}, fmt.Errorf("process status %.80q has %d fields behind the name", stat, n)
+	}
+	r := reader{fields: &fields}
 	p := Info{
-		PID:    int(r.parse(string(bytes.TrimSpace(stat[:open])))),
+		PID:    int(r.parse(bytes.TrimSpace(stat[:open]))),
 		PPID:   int(r.field(fieldPPID)),
 		PGID:   int(r.field(fieldPGID)),
 		SID:    int(r.field(fieldSID)),
@@ -93,8 +100,8 @@ func parseStat(stat []byte) (Info, error) {
 		Memory: uint64(max(r.field(fieldRSS), 0)) * uint64(os.Getpagesize()),
 		Name:   string(stat[open+1 : end]),
 	}
-	ticks := r.field(fieldUserTime) + r.field(fieldSystemTime) + r.field(fieldChildUser) + r.field(fieldChildSys)
-	p.CPU = time.Duration(ticks) * (time.Second / userHZ)
+	p.ChildCPU = time.Duration(r.field(fieldChildUser)+r.field(fieldChildSys)) * (time.Second / userHZ)
+	p.CPU = p.ChildCPU + time.Duration(r.field(fieldUserTime)+r.field(fieldSystemTime))*(time.Second/userHZ)
 	if r.err != nil {
 		return Info{}, fmt.Errorf("process status %.80q: %w", stat, r.err)
 	}
@@ -103,14 +110,14 @@ func parseStat(stat []byte) (Info, error) {
 
 // A reader reads numbers and keeps the first error.
 type reader struct {
-	fields [][]byte
+	fields *[fieldRSS + 1][]byte
 	err    error
 }
 
-func (r *reader) field(i int) int64 { return r.parse(string(r.fields[i])) }
+func (r *reader) field(i int) int64 { return r.parse(r.fields[i]) }
 
-func (r *reader) parse(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 64)
+func (r *reader) parse(s []byte) int64 {
+	n, err := strconv.ParseInt(string(s), 10, 64)
 	if r.err == nil {
 		r.err = err
 	}
@@ -179,28 +186,31 @@ func ignoreGone(err error) error {
 }
 
 // Children returns the children of this process.
-func Children() ([]int, error) {
-	tasks, err := os.ReadDir("/proc/self/task")
+func Children() ([]int, error) { return ChildrenOf(os.Getpid()) }
+
+// ChildrenOf returns the children of a process; one that is gone has none.
+func ChildrenOf(pid int) ([]int, error) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task/"
+	tasks, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list children: %w", err)
 	}
 	var children []int
 	for _, task := range tasks {
-		list, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
-		if errors.Is(err, os.ErrNotExist) {
-			if _, err := os.Stat("/proc/self/task/" + task.Name()); err != nil {
+		list, err := os.ReadFile(dir + task.Name() + "/children")
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			if _, err := os.Stat(dir + task.Name()); err != nil {
 				continue // the thread has ended
 			}
-			return childrenOf(os.Getpid()) // a kernel without this file
+			return childrenOf(pid) // a kernel without this file
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list children: %w", err)
 		}
-		for field := range bytes.FieldsSeq(list) {
-			if pid, err := strconv.Atoi(string(field)); err == nil {
-				children = append(children, pid)
-			}
-		}
+		children = appendPIDs(children, list)
 	}
 	return children, nil
 }

@@ -18,7 +18,7 @@ func TestParseStat(t *testing.T) {
 	got, err := parseStat([]byte(stat))
 	want := Info{
 		PID: 42, PPID: 7, PGID: 42, SID: 41, Start: 98765,
-		CPU: 4 * time.Second, Memory: 12 * uint64(os.Getpagesize()), Name: "a) Z 7 (b",
+		CPU: 4 * time.Second, ChildCPU: time.Second, Memory: 12 * uint64(os.Getpagesize()), Name: "a) Z 7 (b",
 	}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gokernel/gokernel/internal/proc"
-	"github.com/gokernel/gokernel/sandbox"
 )
 
 const endNote = "Commands end with the session; what leaves its process group and is still there when the session's " +
@@ -122,6 +121,7 @@ func (b *box) owner(p proc.Info) int {
 		return 0
 	}
 	b.known[p.Ident()] = number
+	b.adopted[p.Ident()] = true
 	return number
 }
 
@@ -158,6 +158,7 @@ func (b *box) collect(p proc.Info) bool {
 		b.spent += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}
 	delete(b.known, p.Ident())
+	delete(b.adopted, p.Ident())
 	return true
 }
 
@@ -197,23 +198,4 @@ func (b *box) collectOrphans() {
 			b.collect(p)
 		}
 	}
-}
-
-func (b *box) stats() (sandbox.Stats, error) {
-	all, err := proc.All()
-	if err != nil {
-		return sandbox.Stats{}, fmt.Errorf("sandbox stats: %w", err)
-	}
-	var s sandbox.Stats
-	for _, p := range b.find(all, nil) {
-		if !p.Zombie {
-			s.Processes++
-			s.Memory += p.Memory
-		}
-		s.CPU += p.CPU
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.CPU += b.spent
-	return s, nil
 }

@@ -22,7 +22,7 @@ import (
 
 const limit = 20 * time.Second
 
-func open(t *testing.T, id string) sandbox.Sandbox {
+func open(t testing.TB, id string) sandbox.Sandbox {
 	t.Helper()
 	box, err := process.New().Open(t.Context(), sandbox.SandboxSpec{ID: id, Dir: t.TempDir()})
 	if err != nil {

@@ -50,6 +50,11 @@ func (b *box) kill(ctx context.Context, only *process) error {
 	return nil
 }
 
+// A gauge does not exist here.
+type gauge struct{}
+
+func (*gauge) Close() error { return nil }
+
 // reaper has nothing to do: this process adopts nothing.
 func (b *box) reaper() {}
 

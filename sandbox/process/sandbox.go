@@ -37,10 +37,12 @@ type box struct {
 
 	mu       sync.Mutex
 	numbers  int
-	commands map[int]*process   // by pid, running
-	sessions map[int]int        // session id (pid of a command) -> number of the command
-	known    map[proc.Ident]int // commands and orphans seen -> number of the command
-	spent    time.Duration      // processor time of commands that have ended
+	commands map[int]*process    // by pid, running
+	sessions map[int]int         // session id (pid of a command) -> number of the command
+	known    map[proc.Ident]int  // commands and orphans seen -> number of the command
+	adopted  map[proc.Ident]bool // of known, those that are orphans
+	spent    time.Duration       // processor time of commands that have ended
+	total    time.Duration       // the most processor time that Stats has said
 }
 
 // A start is the wish for a process, for the thread that starts them.
@@ -67,6 +69,7 @@ func open(spec sandbox.SandboxSpec) (sandbox.Sandbox, error) {
 		commands: make(map[int]*process),
 		sessions: make(map[int]int),
 		known:    make(map[proc.Ident]int),
+		adopted:  make(map[proc.Ident]bool),
 	}
 	b.close = sync.OnceValue(b.end)
 	b.workers.Go(b.starter)
@@ -227,6 +230,7 @@ type process struct {
 	box    *box
 	pid    int
 	number int
+	gauge  *gauge        // nil until it is first looked at; guarded by the sandbox's mu
 	done   chan struct{} // closed when exit is set
 	exit   sandbox.Exit
 	err    error
@@ -238,6 +242,10 @@ func (p *process) wait(handle *os.Process) {
 	defer p.box.mu.Unlock()
 	defer close(p.done)
 	delete(p.box.commands, p.pid)
+	if p.gauge != nil {
+		_ = p.gauge.Close() // was only read
+		p.gauge = nil
+	}
 	if err != nil {
 		p.err = fmt.Errorf("wait for process %d: %w", p.pid, err)
 		return

@@ -73,6 +73,7 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 	}
 	if r.execute != nil {
 		a.begin(ctx, r)
+		defer r.unwatch()
 	}
 	if r.invalid != nil {
 		a.replyFailed(r, nameInvalid, r.invalid.Error())

@@ -130,6 +130,14 @@ func (a *Agent) fetch(ctx context.Context, r *request) map[string]wire.Delivered
 	return files
 }
 
+// unwatch ends the measurement of r, if there is one.
+func (r *request) unwatch() {
+	if r.used != nil {
+		r.used()
+		r.used = nil
+	}
+}
+
 // measured returns what the run has used, nil for a cell.
 func (r *request) measured() *wire.Resources {
 	if r.used == nil {

@@ -29,15 +29,3 @@ func (a *Agent) install(context.Context, *request, *process, []string, map[strin
 func (a *Agent) download(context.Context, *request, string, report) (map[string]wire.Delivered, error) {
 	return nil, errNotYet
 }
-
-// meter measures what the session's processes use from now on.
-func (a *Agent) meter(ctx context.Context) func() wire.Resources {
-	before, _ := a.sandbox.Stats(ctx)
-	return func() wire.Resources {
-		after, err := a.sandbox.Stats(ctx)
-		if err != nil {
-			return wire.Resources{}
-		}
-		return wire.Resources{CPU: (after.CPU - before.CPU).Seconds(), PeakMemory: after.Memory}
-	}
-}
