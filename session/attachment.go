@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,6 +78,7 @@ type Attachment struct {
 	err      error         // why the link has ended for good
 	news     chan struct{} // closed when inbox or err changes; nil while nobody waits
 	room     chan struct{} // closed when inbox has been emptied; nil while nobody waits
+	drained  chan struct{} // closed when outbox gets shorter; nil while nobody waits
 }
 
 // An outgoing is a request that the agent has not accepted yet.
@@ -236,19 +238,41 @@ func (a *Attachment) Answer(_ context.Context, prompt wire.Cursor, content []byt
 // why it cannot be started.
 func (a *Attachment) Runner(ctx context.Context) (*wire.Runner, error) {
 	r := new(wire.Runner)
-	return r, a.ask(ctx, wire.CallRunner, r)
+	return r, a.ask(ctx, wire.CallRunner, nil, r)
 }
 
 // Usage says what the session's processes use.
 func (a *Attachment) Usage(ctx context.Context) (*wire.Usage, error) {
 	u := new(wire.Usage)
-	return u, a.ask(ctx, wire.CallUsage, u)
+	return u, a.ask(ctx, wire.CallUsage, nil, u)
 }
 
-// ask makes a call that changes nothing, again when the link breaks meanwhile.
-func (a *Attachment) ask(ctx context.Context, method string, value any) error {
+// taken waits until the agent has the request with this id, which was submitted.
+func (a *Attachment) taken(ctx context.Context, id string) error {
 	for {
-		err := a.calls.call(ctx, method, nil, value)
+		a.mu.Lock()
+		if a.err != nil || !slices.ContainsFunc(a.outbox, func(o *outgoing) bool { return o.head.ID == id }) {
+			defer a.mu.Unlock()
+			return a.err
+		}
+		if a.drained == nil {
+			a.drained = make(chan struct{})
+		}
+		drained := a.drained
+		a.mu.Unlock()
+		select {
+		case <-drained:
+		case <-a.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// ask makes a call that may be made twice, again when the link breaks meanwhile.
+func (a *Attachment) ask(ctx context.Context, method string, args, value any) error {
+	for {
+		err := a.calls.call(ctx, method, args, value)
 		if err == nil || !isLinkError(err) {
 			return err
 		}

@@ -162,13 +162,3 @@ func (s *Session) Info(ctx context.Context) (*Info, error) {
 	}
 	return nil, err
 }
-
-// Runs returns the runs and cells that the session's agent remembers, oldest
-// first.
-func (s *Session) Runs(ctx context.Context) ([]RunRecord, error) {
-	var records []RunRecord
-	if err := s.call(ctx, wire.CallRuns, nil, &records); err != nil {
-		return nil, err
-	}
-	return records, nil
-}

@@ -258,6 +258,10 @@ func (a *Attachment) accepted(ids []string) {
 			a.outbox = slices.Delete(a.outbox, i, i+1)
 		}
 	}
+	if a.drained != nil {
+		close(a.drained)
+		a.drained = nil
+	}
 }
 
 // write sends what waits: requests in order, answers and acknowledgements.

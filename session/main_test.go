@@ -109,21 +109,29 @@ func manage(t testing.TB, state string) (*session.Manager, *cutter) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		list, err := m.List(ctx)
-		for _, l := range list {
-			s, getErr := m.Get(ctx, l.ID)
-			if errors.Is(getErr, session.ErrNotFound) || errors.Is(getErr, session.ErrExpired) {
-				continue
-			}
-			err = errors.Join(err, getErr, s.Close(ctx))
-		}
-		if err = errors.Join(err, m.Release()); err != nil {
-			t.Errorf("closing what the test has left: %v", err)
+		closeAll(t, m)
+		if err := m.Release(); err != nil {
+			t.Errorf("Release: %v", err)
 		}
 	})
 	return m, d
+}
+
+// closeAll closes the sessions that a test has left.
+func closeAll(t testing.TB, m *session.Manager) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	list, err := m.List(ctx)
+	for _, l := range list {
+		closeErr := m.Close(ctx, l.ID)
+		if !errors.Is(closeErr, session.ErrNotFound) && !errors.Is(closeErr, session.ErrExpired) {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	if err != nil {
+		t.Errorf("closing what the test has left: %v", err)
+	}
 }
 
 // request returns what asks for a session of the scripted language.

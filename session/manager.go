@@ -124,7 +124,9 @@ type OpenRequest struct {
 	Interpreter string // path of the language's program
 	Isolation   string // such as "process"
 	Env         []string
-	Dir         string // working directory
+	// Dir is the working directory. Empty is a fresh one in the session's own
+	// directory, a relative one lies in that.
+	Dir string
 	// ConnectionFile is the connection file of the kernel that owns it. An
 	// owned session that was made with the same file is closed first.
 	ConnectionFile string
@@ -271,10 +273,14 @@ func (m *Manager) Close(ctx context.Context, idOrName string) error {
 func (m *Manager) create(ctx context.Context, r *OpenRequest) (*Session, error) {
 	id := uuid.NewString()
 	dir := m.sessionDir(id)
+	work := r.Dir
+	if !filepath.IsAbs(work) {
+		work = filepath.Join(dir, "work", filepath.FromSlash(work))
+	}
 	c := wire.Config{
 		Name: r.Session, Language: r.Language, Interpreter: r.Interpreter, Isolation: r.Isolation,
 		Programs: filepath.Join(m.dir, "runners"), History: filepath.Join(m.dir, "history.sqlite"),
-		Env: r.Env, Dir: r.Dir, Kept: r.Kept, Lease: r.Lease,
+		Env: r.Env, Dir: work, Kept: r.Kept, Lease: r.Lease,
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -283,14 +289,18 @@ func (m *Manager) create(ctx context.Context, r *OpenRequest) (*Session, error) 
 	spec := sandbox.Spec{ID: id, Dir: dir, Secret: newSecret(), Agent: m.agent, Config: raw}
 	row := &Row{
 		ID: id, Name: r.Session, State: RowStarting, Kept: r.Kept, Language: r.Language, Interpreter: r.Interpreter,
-		Dir: r.Dir, SessionDir: dir, Isolation: r.Isolation, ConnectionFile: r.ConnectionFile, FrontPID: os.Getpid(),
+		Dir: work, SessionDir: dir, Isolation: r.Isolation, ConnectionFile: r.ConnectionFile, FrontPID: os.Getpid(),
 		Created: time.Now(),
 	}
 	if err := m.store.Create(ctx, row); err != nil {
 		return nil, err
 	}
-	s := &Session{m: m, id: id, row: row, spec: &spec}
-	if err = os.MkdirAll(dir, 0o700); err != nil {
+	s := &Session{m: m, id: id, row: row, spec: &spec, made: true, started: true}
+	err = os.MkdirAll(dir, 0o700)
+	if err == nil && work != r.Dir {
+		err = os.MkdirAll(work, 0o700)
+	}
+	if err != nil {
 		err = fmt.Errorf("session directory: %w", err)
 	}
 	if err == nil {
@@ -314,6 +324,7 @@ func (m *Manager) ensure(ctx context.Context, s *Session) error {
 	if err == nil {
 		return c.Close()
 	}
+	s.started = true
 	return s.revive(ctx)
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 // ErrDead is wrapped by errors about a session whose agent has died, or does so
-// again and again.
-var ErrDead = errors.New("the session's agent has died")
+// again and again, and about a run whose language process has died.
+var ErrDead = errors.New("the session's process has died")
 
 // closeTime is how long an agent may take to hear that its session is closed
 // before it is ended without being asked.
@@ -28,6 +28,9 @@ const closeTime = 5 * time.Second
 type Session struct {
 	m  *Manager
 	id string
+
+	made    bool // by this Session
+	started bool // its agent was, by this Session's opening
 
 	mu   sync.Mutex // guards the fields below
 	row  *Row
@@ -42,6 +45,13 @@ func (s *Session) Name() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.row.Name
+}
+
+// language returns the session's own language.
+func (s *Session) language() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.row.Language
 }
 
 // Kept reports whether the session stands by itself, as far as this Session

@@ -14,14 +14,14 @@ import (
 
 // Names of errors that the agent itself reports in a cell.
 const (
-	nameDied      = "KernelDied"
-	nameAgentDied = "AgentDied"
-	nameNotUp     = "KernelNotStarted"
-	nameNoReply   = "KernelBroken"
-	nameQueueFull = "QueueFull"
-	nameInterrupt = "KeyboardInterrupt"
-	nameInvalid   = "InvalidRequest"
-	nameLimit     = "TimeLimit"
+	nameDied      = wire.NameDied
+	nameAgentDied = wire.NameAgentDied
+	nameNotUp     = wire.NameNotUp
+	nameNoReply   = wire.NameNoReply
+	nameQueueFull = wire.NameQueueFull
+	nameInterrupt = wire.NameInterrupt
+	nameInvalid   = wire.NameInvalid
+	nameLimit     = wire.NameLimit
 )
 
 var errInterrupted = errors.New("interrupted")

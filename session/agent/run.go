@@ -71,11 +71,11 @@ func (r *request) stageContext(ctx context.Context) (context.Context, func()) {
 
 // Names of the errors with which a stage of a run ends.
 var stageErrors = map[wire.Stage]string{
-	wire.StageConnecting:   "SetupError",
-	wire.StageInitializing: "SetupError",
-	wire.StageUploading:    "UploadError",
-	wire.StageInstalling:   "InstallError",
-	wire.StageDownloading:  "DownloadError",
+	wire.StageConnecting:   wire.NameSetup,
+	wire.StageInitializing: wire.NameSetup,
+	wire.StageUploading:    wire.NameUpload,
+	wire.StageInstalling:   wire.NameInstall,
+	wire.StageDownloading:  wire.NameDownload,
 }
 
 // stageFailed answers r, a stage of which has ended with err.

@@ -232,6 +232,23 @@ type Resources struct {
 	PeakMemory uint64  `json:"peak_memory_bytes"`
 }
 
+// Names of the errors with which an agent answers a request in place of its
+// code.
+const (
+	NameDied      = "KernelDied" // the language process has died
+	NameAgentDied = "AgentDied"
+	NameNotUp     = "KernelNotStarted"
+	NameNoReply   = "KernelBroken"
+	NameQueueFull = "QueueFull"
+	NameInterrupt = "KeyboardInterrupt"
+	NameInvalid   = "InvalidRequest"
+	NameLimit     = "TimeLimit"
+	NameSetup     = "SetupError" // what comes before its files
+	NameUpload    = "UploadError"
+	NameInstall   = "InstallError"
+	NameDownload  = "DownloadError"
+)
+
 // A RunRecord is what the agent remembers of a run.
 type RunRecord struct {
 	ID       string    `json:"id"`

@@ -20,6 +20,7 @@ import (
 // commands, one a line:
 //
 //	print TEXT    raw TEXT     to stdout; as a library would, to descriptor 1
+//	error TEXT    out T JSON   to stderr; an output of type T with this content
 //	flood N       chunk N K    N bytes to descriptor 1; N streams of K bytes
 //	late ID TEXT               output of the request ID
 //	set NAME VALUE  get NAME   variables
@@ -207,6 +208,11 @@ func (s *scripted) command(id, line string) string {
 		s.print(id, rest+"\n")
 	case "raw": // to descriptor 1, as a library would
 		fmt.Fprintln(os.Stdout, rest)
+	case "error":
+		s.send(map[string]any{"type": "stream", "id": id, "name": "stderr"}, []byte(rest+"\n"))
+	case "out":
+		msgType, content, _ := strings.Cut(rest, " ")
+		s.output(id, msgType, content)
 	case "flood": // n bytes to descriptor 1
 		n, _ := strconv.Atoi(rest)
 		os.Stdout.WriteString(strings.Repeat("x", n))
