@@ -143,6 +143,23 @@ func (r *Runner) Answer(m Message, value string) {
 	r.send(map[string]any{"type": "input_reply", "id": m.ID, "prompt": m.Prompt}, map[string]any{"value": value})
 }
 
+// Result answers a call: with an error, unless that is empty, or with content.
+func (r *Runner) Result(call Message, failure string, content any) {
+	r.t.Helper()
+	head := map[string]any{"type": "result", "call": call.Call}
+	if failure != "" {
+		head["error"] = failure
+	}
+	r.send(head, content)
+}
+
+// Called reads packets until there is a call, and returns it.
+func (r *Runner) Called() Message {
+	r.t.Helper()
+	list := r.Until(func(m Message) bool { return m.Type == "call" })
+	return list[len(list)-1]
+}
+
 // Interrupt interrupts request id the way an agent does.
 func (r *Runner) Interrupt(id string) {
 	r.t.Helper()

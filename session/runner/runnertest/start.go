@@ -54,6 +54,9 @@ type Message struct {
 	Prompt int
 	// Code is that of an exit.
 	Code int
+	// Call is the number of a call, Method what it asks for.
+	Call   int
+	Method string
 	// Content, Metadata and Buffers are the parts.
 	Content  map[string]any `json:"-"`
 	Metadata map[string]any `json:"-"`

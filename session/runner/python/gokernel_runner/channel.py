@@ -4,10 +4,14 @@ import os
 import select
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Optional
+from typing import Any, Callable, Deque, Dict, Optional, Tuple
 
 from . import packet
 from .interrupts import Interrupts
+
+
+# Packets that answer a question of a thread, and the field with its number.
+_ANSWERS = {"input_reply": "prompt", "result": "call"}
 
 
 class Closed(Exception):
@@ -16,7 +20,8 @@ class Closed(Exception):
 
 class Channel:
     """Reads packets. The main thread serves requests from it; any thread may wait
-    for an answer to a prompt, and reads for the main thread meanwhile."""
+    for an answer to a question of its own, a prompt or a call, and reads for the main
+    thread meanwhile."""
 
     def __init__(self, fd: int, interrupts: Interrupts) -> None:
         self.fd = fd
@@ -25,13 +30,13 @@ class Channel:
         self._main = threading.main_thread()
         self._lock = threading.Lock()
         self._inbox: Deque[packet.Packet] = deque()
-        self._answers: Dict[int, Optional[str]] = {}
+        self._answers: Dict[Tuple[str, int], Optional[packet.Packet]] = {}
         self.shut = False
         # Called by a thread that has put something into the inbox.
         self.notify: Callable[[], Any] = lambda: None
 
     def next(self, wait: bool = True) -> Optional[packet.Packet]:
-        """Return the next packet that is no input_reply. Without wait, return None
+        """Return the next packet that is no answer. Without wait, return None
         when nothing can be read at once. Raises Closed at the end of the stream."""
         while True:
             if self._inbox:
@@ -39,21 +44,21 @@ class Channel:
             if not self._read(None if wait else 0) and not wait:
                 return None
 
-    def expect(self, prompt: int) -> None:
-        """Announce that the answer to prompt will be waited for."""
-        self._answers[prompt] = None
+    def expect(self, kind: str, number: int) -> None:
+        """Announce that the answer of that kind and number will be waited for."""
+        self._answers[kind, number] = None
 
-    def forget(self, prompt: int) -> None:
+    def forget(self, kind: str, number: int) -> None:
         """Take it back: an answer that comes later is dropped."""
-        self._answers.pop(prompt, None)
+        self._answers.pop((kind, number), None)
 
-    def answer(self, prompt: int) -> str:
-        """Wait for the answer to prompt. Raises KeyboardInterrupt on the main thread,
-        Closed when the session ends."""
+    def answer(self, kind: str, number: int) -> packet.Packet:
+        """Wait for the answer. Raises KeyboardInterrupt on the main thread, Closed
+        when the session ends."""
         while True:
-            value = self._answers[prompt]
-            if value is not None:
-                return value
+            found = self._answers[kind, number]
+            if found is not None:
+                return found
             if self.shut:
                 raise Closed
             # Another thread may read the answer between the look at it and the wait.
@@ -86,7 +91,7 @@ class Channel:
                 p = self._reader.next()
                 if p is None:
                     break
-                if p.head.get("type") == "input_reply":
+                if p.head.get("type") in _ANSWERS:
                     self._answered(p)
                     continue
                 if p.head.get("type") == "shutdown":
@@ -96,6 +101,7 @@ class Channel:
         return came
 
     def _answered(self, p: packet.Packet) -> None:
-        prompt = p.head.get("prompt")
-        if prompt in self._answers:
-            self._answers[prompt] = str(p.json(0).get("value", ""))
+        kind = p.head["type"]
+        key = kind, p.head.get(_ANSWERS[kind])
+        if key in self._answers:
+            self._answers[key] = p

@@ -1,13 +1,13 @@
 """Magics that the runner adds to IPython's, or replaces."""
 
-from typing import Any
-
 from IPython.core.magic import Magics, line_magic, magics_class
+
+from . import magics
 
 
 @magics_class
 class RunnerMagics(Magics):
-    """%pip for a session, and %session."""
+    """%pip for a session, and the magics of the session itself."""
 
     @line_magic
     def pip(self, line: str) -> None:
@@ -21,12 +21,16 @@ class RunnerMagics(Magics):
 
     @line_magic
     def session(self, line: str) -> None:
-        """%session restart: start the language process again after this cell."""
-        restart(self.shell.runner, line)
+        magics.session(self.shell.runner, line)
 
+    @line_magic
+    def packages(self, line: str) -> None:
+        magics.packages(self.shell.runner, line)
 
-def restart(runner: Any, line: str) -> None:
-    """Do what %session asks for."""
-    if line.strip() != "restart":
-        raise ValueError("%%session knows restart only, got %r" % line.strip())
-    runner.restart = True
+    @line_magic
+    def timing(self, line: str) -> None:
+        magics.timing(self.shell.runner, line)
+
+    session.__doc__ = magics.SESSION
+    packages.__doc__ = magics.PACKAGES
+    timing.__doc__ = magics.TIMING

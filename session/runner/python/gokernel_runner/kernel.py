@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import imports, packet, streams, surroundings
 from . import request as requests
+from .calls import Calls
 from .channel import Channel, Closed
 from .comms import Comms
 from .interrupts import Interrupts
@@ -32,6 +33,7 @@ class Kernel:
         self.output = Output(3, self.interrupts, Pipes(5, 6))
         self.channel = Channel(3, self.interrupts)
         self.prompts = Prompts(self.channel, self.output)
+        self.calls = Calls(self.channel, self.output)
         self.comms = Comms(self.output)
         self.shell: Shell = None  # type: ignore[assignment]
         self.loop: Any = None

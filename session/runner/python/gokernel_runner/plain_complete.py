@@ -19,8 +19,16 @@ def complete(code: str, cursor: int, namespace: Dict[str, Any]) -> Dict[str, Any
     before = code[:cursor]
     line = before[before.rfind("\n") + 1 :]
     word, found = _candidates(line, namespace)
-    start = cursor - len(word)
     matches = sorted(set(found), key=lambda m: (m[0].startswith("_"), m[0]))
+    return reply(cursor - len(word), cursor, matches)
+
+
+_Match = Tuple[str, str, str]
+
+
+def reply(start: int, cursor: int, matches: List[_Match]) -> Dict[str, Any]:
+    """Return the content of complete_reply for matches, each with its kind and
+    signature."""
     types_of = [
         {"start": start, "end": cursor, "text": name, "type": kind, "signature": signature}
         for name, kind, signature in matches
@@ -32,9 +40,6 @@ def complete(code: str, cursor: int, namespace: Dict[str, Any]) -> Dict[str, Any
         "cursor_end": cursor,
         "metadata": {"_jupyter_types_experimental": types_of},
     }
-
-
-_Match = Tuple[str, str, str]
 
 
 def _candidates(line: str, namespace: Dict[str, Any]) -> Tuple[str, List[_Match]]:

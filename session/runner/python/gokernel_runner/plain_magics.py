@@ -3,11 +3,13 @@
 import os
 import re
 import sys
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from typing import Any, Callable, Dict
+from . import magics
 
-
-_LINE = re.compile(r"^(\s*)(?:([!%])(.*)|(\??)([\w.]+)(\?{0,2}))$")
+_LINE = re.compile(r"^(\s*)([!%])(.*)$")
+_ASK = re.compile(r"^(\s*)(\?{0,2})(%{0,2})([\w.]+)(\?{0,2})\s*$")
+_AT = re.compile(r"^\s*(%{1,2})(\w*)")
 _CALL = "_gokernel_magic_"
 
 
@@ -18,6 +20,8 @@ def transform(code: str) -> str:
         return code
     if code.lstrip().startswith("%%"):
         first, _, rest = code.lstrip().partition("\n")
+        if first.rstrip().endswith("?"):
+            return _line(first) + "\n" + rest
         name, _, line = first[2:].partition(" ")
         return "%s.cell(%r, %r, %r)\n" % (_CALL, name, line, rest)
     try:
@@ -29,18 +33,52 @@ def transform(code: str) -> str:
 
 
 def _line(line: str) -> str:
+    match = _ASK.match(line)
+    if match:
+        indent, ask, sign, name, asked = match.groups()
+        if ask or asked:
+            return "%s%s.ask(%r, %r)" % (indent, _CALL, sign + name, len(ask) + len(asked))
     match = _LINE.match(line)
     if not match:
         return line
-    indent, sign, rest, ask, name, asked = match.groups()
+    indent, sign, rest = match.groups()
     if sign == "!":
         return "%s%s.shell(%r)" % (indent, _CALL, rest)
-    if sign == "%":
-        word, _, arguments = rest.partition(" ")
-        return "%s%s.line(%r, %r)" % (indent, _CALL, word, arguments)
-    if ask or asked:
-        return "%s%s.ask(%r, %r)" % (indent, _CALL, name, len(ask) + len(asked))
-    return line
+    word, _, arguments = rest.partition(" ")
+    return "%s%s.line(%r, %r)" % (indent, _CALL, word, arguments)
+
+
+def at(code: str, cursor: int) -> Optional[Tuple[str, str, int]]:
+    """Return the sign and name of the magic that the cursor is at, as far as they
+    stand there, and where the sign is; None if there is none."""
+    start = code.rfind("\n", 0, cursor) + 1
+    match = _AT.match(code[start:])
+    if match is None or not match.start(1) < cursor - start <= match.end():
+        return None
+    return match.group(1), match.group(2), start + match.start(1)
+
+
+_HELP = {
+    "pip": """%pip ARGUMENTS: run pip. What it installs can be imported at once.
+
+Where the interpreter's environment may not be written, packages go to the session's own
+folder.""",
+    "cd": "%cd [DIRECTORY]: change the working directory, to the home directory if none is named.",
+    "pwd": "%pwd: the working directory.",
+    "env": "%env [NAME[=VALUE]]: the environment, a variable of it, or set one.",
+    "time": """%time CODE: run code and show how long it took.
+
+%%time at the start of a cell does it for the cell.""",
+    "timeit": """%timeit CODE: run code many times and show how long one takes.
+
+%%timeit at the start of a cell does it for the cell.""",
+    "matplotlib": "%matplotlib [inline]: figures are shown below the cell, which is so in any case.",
+    "bash": "%%bash: run the cell with bash.",
+    "sh": "%%sh: run the cell with sh.",
+    "session": magics.SESSION,
+    "packages": magics.PACKAGES,
+    "timing": magics.TIMING,
+}
 
 
 class Magics:
@@ -52,14 +90,30 @@ class Magics:
         self._lines: Dict[str, Callable[[str], Any]] = {
             "pip": self._pip,
             "cd": self._cd,
-            "pwd": lambda line: os.getcwd(),
+            "pwd": self._pwd,
             "env": self._env,
             "time": self._time,
             "timeit": self._timeit,
-            "session": self._session,
             "matplotlib": self._matplotlib,
+            "session": lambda line: magics.session(runner, line),
+            "packages": lambda line: magics.packages(runner, line),
+            "timing": lambda line: magics.timing(runner, line),
+        }
+        self._cells: Dict[str, Callable[[str], Any]] = {
+            "time": self._time,
+            "timeit": self._timeit,
+            "bash": lambda body: self._script("bash", body),
+            "sh": lambda body: self._script("sh", body),
         }
         shell.namespace[_CALL] = self
+
+    def names(self, sign: str) -> List[str]:
+        """Return the names of the magics with this sign."""
+        return sorted(self._cells if sign == "%%" else self._lines)
+
+    def describe(self, name: str) -> Optional[str]:
+        """Return what the magic of that name does, None if there is none."""
+        return _HELP.get(name)
 
     def line(self, name: str, line: str) -> Any:
         """Run %name line."""
@@ -73,18 +127,17 @@ class Magics:
 
     def cell(self, name: str, line: str, body: str) -> Any:
         """Run %%name line, with the rest of the cell as body."""
-        if name == "time":
-            return self._time(body)
-        if name == "timeit":
-            return self._timeit(body)
-        if name in ("bash", "sh"):
-            from . import command
+        magic = self._cells.get(name)
+        if magic is None:
+            raise NameError("%%%%%s needs IPython, which this interpreter does not have" % name)
+        return magic(body)
 
-            code = command.run([name, "-c", body])
-            if code:
-                raise RuntimeError("%s ended with exit code %d" % (name, code))
-            return None
-        raise NameError("%%%%%s needs IPython, which this interpreter does not have" % name)
+    def _script(self, name: str, body: str) -> None:
+        from . import command
+
+        code = command.run([name, "-c", body])
+        if code:
+            raise RuntimeError("%s ended with exit code %d" % (name, code))
 
     def shell(self, line: str) -> None:
         """Run !line."""
@@ -101,10 +154,8 @@ class Magics:
 
         packages.run_pip(line, self._runner.packages)
 
-    def _session(self, line: str) -> None:
-        if line != "restart":
-            raise ValueError("%%session knows restart only, got %r" % line)
-        self._runner.restart = True
+    def _pwd(self, line: str) -> str:
+        return os.getcwd()
 
     def _cd(self, line: str) -> None:
         import shlex

@@ -8,7 +8,7 @@ import linecache
 import os
 import sys
 import traceback
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from . import plain_complete, plain_magics
 from . import request as requests
@@ -36,7 +36,7 @@ class PlainShell(Shell):
         self._history = History(str(init.get("history") or ""))
         self._saving = False
         self.namespace.update(In=[""], Out={}, _=self._last, __="", ___="")
-        plain_magics.Magics(self, kernel)
+        self._magics = plain_magics.Magics(self, kernel)
         sys.displayhook = self._displayhook
         for name in ("exit", "quit"):
             setattr(builtins, name, _Exit(name, self))
@@ -163,12 +163,18 @@ class PlainShell(Shell):
         self._payload.append({"source": "ask_exit", "keepkernel": False})
 
     def page(self, name: str, level: int) -> None:
-        """Show what is known about name in the pager."""
-        shown = plain_complete.describe(name, self.namespace, level)
+        """Show what is known about name, with a sign that of a magic, in the pager."""
+        shown = self._describe(name, level)
         if shown is None:
             sys.stdout.write("Object `%s` not found.\n" % name)
             return
         self._payload.append({"source": "page", "data": {"text/plain": shown}, "start": 0})
+
+    def _describe(self, name: str, level: int) -> Optional[str]:
+        shown = None
+        if not name.startswith("%"):
+            shown = plain_complete.describe(name, self.namespace, level)
+        return self._magics.describe(name.lstrip("%")) if shown is None else shown
 
     def expressions(self, expressions: Dict[str, Any]) -> Dict[str, Any]:
         found: Dict[str, Any] = {}
@@ -185,11 +191,19 @@ class PlainShell(Shell):
         return payload
 
     def complete(self, code: str, cursor: int) -> Dict[str, Any]:
+        magic = plain_magics.at(code, cursor)
+        if magic is not None:
+            sign, _, start = magic
+            names = [sign + name for name in self._magics.names(sign)]
+            matches = [(n, "magic", "") for n in names if n.startswith(code[start:cursor])]
+            if matches:
+                return plain_complete.reply(start, cursor, matches)
         return plain_complete.complete(code, cursor, self.namespace)
 
     def inspect(self, code: str, cursor: int, level: int, omit: Any) -> Dict[str, Any]:
-        name = plain_complete.name_at(code, cursor)
-        shown = plain_complete.describe(name, self.namespace, level)
+        magic = plain_magics.at(code, cursor)
+        name = "%" + magic[1] if magic else plain_complete.name_at(code, cursor)
+        shown = self._describe(name, level)
         data = {} if shown is None else {"text/plain": shown}
         return {"status": "ok", "found": shown is not None, "data": data, "metadata": {}}
 

@@ -35,17 +35,18 @@ class Prompts:
                 "%s was called, but this frontend does not support input requests." % name
             )
         number = next(self._numbers)
-        self._channel.expect(number)
+        self._channel.expect("input_reply", number)
         try:
             self._output.packet(
                 {"type": "input_request", "id": request.id, "prompt": number},
                 {"prompt": prompt, "password": password},
             )
-            return self._channel.answer(number)
+            answer = self._channel.answer("input_reply", number)
         except Closed:
             raise EOFError("the session ends") from None
         finally:
-            self._channel.forget(number)
+            self._channel.forget("input_reply", number)
+        return str(answer.json(0).get("value", ""))
 
     def input(self, prompt: object = "", /) -> str:
         """Read a line of text from the user, without its newline."""
