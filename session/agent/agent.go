@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/sandbox"
+	"github.com/gokernel/gokernel/session/agent/files"
 	"github.com/gokernel/gokernel/session/agent/journal"
 	"github.com/gokernel/gokernel/session/wire"
 )
@@ -27,6 +29,7 @@ import (
 //	handle    one a connection: reads what the front says
 //	write     one a data connection: sends frames from the journal; a slow front
 //	          blocks only its own
+//	transfer  some for a command on a transfer connection; see transferLink
 //	call      one a call on a control connection, maxCalls at most
 //	dispatch  performs the queue, one request at a time; the only one that starts
 //	          language processes and that handles their deaths
@@ -65,18 +68,23 @@ type Agent struct {
 	intake  sync.Mutex // held while a request is journaled and queued
 	acks    sync.Mutex // held while the kernel's cursor moves
 
-	mu       sync.Mutex // guards the fields below
-	fronts   map[*front]struct{}
-	kernel   string              // name of the kernel's front that attached last
-	fenced   map[string]struct{} // names of kernel fronts that it has taken over from
-	prompts  map[wire.Cursor]*prompt
-	kept     bool
-	term     time.Duration         // the lease
-	idleFrom time.Time             // since when nothing has held the session; zero while held
-	attached bool                  // something has been attached
-	conns    map[net.Conn]struct{} // all connections; nil once they have been ended
-	usage    usageSample
-	langs    map[string]*language // all that were asked for, by name
+	sweeper files.Sweeper
+	links   atomic.Int32             // transfer connections
+	shared  atomic.Pointer[exchange] // the last one
+
+	mu        sync.Mutex // guards the fields below
+	fronts    map[*front]struct{}
+	kernel    string              // name of the kernel's front that attached last
+	fenced    map[string]struct{} // names of kernel fronts that it has taken over from
+	prompts   map[wire.Cursor]*prompt
+	kept      bool
+	term      time.Duration         // the lease
+	idleFrom  time.Time             // since when nothing has held the session; zero while held
+	attached  bool                  // something has been attached
+	conns     map[net.Conn]struct{} // all connections; nil once they have been ended
+	usage     usageSample
+	transfers int                  // that are under way
+	langs     map[string]*language // all that were asked for, by name
 }
 
 // errEnd is the cause with which Serve's context ends.
@@ -152,6 +160,7 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	a.cancel = cancel
 	a.answerForDead()
+	a.sweep()
 
 	var language, links sync.WaitGroup
 	language.Go(func() { a.dispatch(ctx) })

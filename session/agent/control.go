@@ -75,6 +75,8 @@ func (a *Agent) result(ctx context.Context, h *wire.Hello, call *wire.Call) *wir
 		return result
 	case errors.Is(err, errBad):
 		result.Code = wire.CodeBad
+	case call.Method == wire.CallList:
+		result.Code = codeOf(err)
 	case errors.Is(err, wire.ErrFenced):
 		result.Code = wire.CodeFenced
 	default:
@@ -129,6 +131,22 @@ func (a *Agent) call(ctx context.Context, h *wire.Hello, call *wire.Call) (json.
 		return nil, nil
 	case wire.CallRuns:
 		return json.Marshal(a.history.records())
+	case wire.CallList:
+		var args wire.ListArgs
+		if err := decodeArgs(call, &args); err != nil {
+			return nil, err
+		}
+		list, err := a.list(&args)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(list)
+	case wire.CallFetched:
+		var args wire.FetchedArgs
+		if err := decodeArgs(call, &args); err != nil {
+			return nil, err
+		}
+		return nil, a.fetched(args.Run)
 	case wire.CallKeep:
 		var args wire.KeepArgs
 		if err := decodeArgs(call, &args); err != nil {

@@ -7,7 +7,8 @@ import (
 	"github.com/gokernel/gokernel/session/wire"
 )
 
-// A session is held while something is attached to it or while it is busy;
+// A session is held while something is attached to it, while it is busy or while
+// a file is transferred or a command runs;
 // waiting for input() with nobody attached is not busy. An owned session that
 // nothing holds ends after its grace, busy or not when its owner was lost; a
 // kept one after its lease.
@@ -50,7 +51,7 @@ func (a *Agent) remaining(now time.Time) (left time.Duration, reason string, hel
 	busy := a.busy()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.fronts) > 0 || a.kept && busy {
+	if len(a.fronts) > 0 || a.kept && (busy || a.transfers > 0) {
 		a.idleFrom = time.Time{}
 		return 0, "", true
 	}

@@ -143,8 +143,10 @@ func (a *Agent) handle(ctx context.Context, c net.Conn) error {
 		return a.serveControl(ctx, c, r, &h)
 	case "data":
 		return a.serveData(ctx, c, r, &h, welcome)
+	case wire.LinkTransfer:
+		return a.serveTransfer(ctx, c, r, &welcome)
 	}
-	return refuse(c, wire.CodeBad, fmt.Sprintf("link %q is neither data nor control", h.Link))
+	return refuse(c, wire.CodeBad, fmt.Sprintf("link %.40q is not known: data, control and transfer are", h.Link))
 }
 
 // remember notes a connection, so that it is closed at the end. It reports

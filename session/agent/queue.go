@@ -235,6 +235,13 @@ func (q *queue) lastActive() time.Time {
 	return q.changed
 }
 
+// used notes that the session was used beside the queue.
+func (q *queue) used() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.changed = time.Now()
+}
+
 // begin notes that the running request was announced by the busy status at c.
 func (q *queue) begin(c wire.Cursor) {
 	q.mu.Lock()

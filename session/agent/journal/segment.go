@@ -33,8 +33,8 @@ func (c class) String() string {
 
 // classOf returns the class of a frame that is not too large for it.
 func classOf(f *wire.Frame) class {
-	if f.Kind == wire.KindRequest || f.Kind == wire.KindMessage && f.Channel != protocol.IOPub {
-		return classCore // requests, replies and prompts
+	if f.Kind == wire.KindRequest || f.Kind == wire.KindTransfer || f.Kind == wire.KindMessage && f.Channel != protocol.IOPub {
+		return classCore // requests, what callers are asked for, replies and prompts
 	}
 	if f.Kind != wire.KindMessage {
 		return classOutput
