@@ -324,7 +324,6 @@ func (m *Manager) ensure(ctx context.Context, s *Session) error {
 	if err == nil {
 		return c.Close()
 	}
-	s.started = true
 	return s.revive(ctx)
 }
 

@@ -32,6 +32,7 @@ type call struct {
 	resp  *Response
 	out   *collector
 
+	found  *Session // the one that was there before; nil if the run makes its own
 	s      *Session
 	owned  bool // the session is closed when the run is over
 	a      *Attachment
@@ -109,22 +110,22 @@ func (c *call) limit(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // prepare does the caller's stages and submits the run.
 func (c *call) prepare(ctx context.Context) error {
-	found, err := c.find(ctx)
-	if err != nil {
+	if err := c.find(ctx); err != nil {
 		return err
 	}
 	if len(c.r.Files) > 0 {
 		c.stage, c.since = StageUploading, time.Now()
+		var err error
 		if c.parcel, err = pack(ctx, c.r.Files); err != nil {
 			return err
 		}
 	}
-	if found {
+	if c.found != nil {
 		c.enter(StageConnecting, "")
 	} else {
 		c.enter(StageInitializing, "starting a session")
 	}
-	if err := c.open(ctx, found); err != nil {
+	if err := c.open(ctx); err != nil {
 		return err
 	}
 	c.enter(StageConnecting, "")
@@ -136,20 +137,21 @@ func (c *call) prepare(ctx context.Context) error {
 
 // find looks whether the session is there, and checks what depends on that,
 // before anything is started.
-func (c *call) find(ctx context.Context) (found bool, err error) {
+func (c *call) find(ctx context.Context) error {
 	c.stage, c.since = StageConnecting, time.Now()
 	if c.r.Session != "" {
 		s, err := c.m.Get(ctx, c.r.Session)
 		if err == nil {
-			return true, c.suits(s)
+			c.found = s
+			return c.suits(s)
 		}
 		gone := errors.Is(err, ErrNotFound) || errors.Is(err, ErrExpired)
 		if !c.r.KeepAlive || IsID(c.r.Session) || !gone {
-			return false, err
+			return err
 		}
 	}
 	c.stage = StageInitializing
-	return false, checkDir(c.r.Cwd)
+	return checkDir(c.r.Cwd)
 }
 
 // suits checks the request against the session that it is for.
@@ -169,42 +171,61 @@ func (c *call) suits(s *Session) error {
 	return nil
 }
 
-// open opens the session and attaches to it. In one whose agent has just been
-// started it waits for the language process.
-func (c *call) open(ctx context.Context, found bool) error {
+// open attaches to the session that is there, or to a new one. In one whose
+// agent has just been started it waits for the language process.
+func (c *call) open(ctx context.Context) error {
+	if c.found == nil {
+		return c.create(ctx)
+	}
+	err := c.attach(ctx, c.found)
+	if err == nil {
+		return nil
+	}
+	if gone := errors.Is(err, ErrNotFound) || errors.Is(err, ErrExpired); !gone || !c.r.KeepAlive || IsID(c.r.Session) {
+		return err
+	}
+	c.found = nil // it has just ended: its name is free
+	return c.create(ctx)
+}
+
+// create makes the session, unless somebody was faster and made one with its
+// name, and attaches to it.
+func (c *call) create(ctx context.Context) error {
 	language := cmp.Or(c.r.Language, defaultLanguage)
-	o := OpenRequest{
-		Session: c.r.Session, Create: c.r.KeepAlive && c.r.Session != "", Kept: c.r.KeepAlive, Lease: c.r.Lease,
-		Language: language, Interpreter: c.m.interpreters[language], Isolation: c.m.isolation, Env: c.m.environment(c.r.Env), Dir: c.r.Cwd,
-	}
-	if !found {
-		program, err := interpreter(language, o.Interpreter)
-		if err != nil {
-			return err
-		}
-		o.Interpreter = program
-	}
-	s, err := c.m.Open(ctx, o)
+	program, err := interpreter(language, c.m.interpreters[language])
 	if err != nil {
 		return err
 	}
+	s, err := c.m.Open(ctx, OpenRequest{
+		Session: c.r.Session, Create: c.r.KeepAlive && c.r.Session != "", Kept: c.r.KeepAlive, Lease: c.r.Lease,
+		Language: language, Interpreter: program, Isolation: c.m.isolation, Env: c.m.environment(c.r.Env), Dir: c.r.Cwd,
+	})
+	if err != nil {
+		return err
+	}
+	return c.attach(ctx, s)
+}
+
+// attach attaches to s, which is kept from then on if the run says so.
+func (c *call) attach(ctx context.Context, s *Session) (err error) {
 	c.s, c.owned = s, s.made && !c.r.KeepAlive
 	c.resp.SessionID = s.ID()
-	if s.started && found {
-		c.stage = StageInitializing
-		c.tell(&Progress{Stage: c.stage, Message: "starting the session's agent again"})
-		c.resp.Insights = append(c.resp.Insights, revived)
+	if c.a, err = s.attach(ctx, c.id, true); err != nil {
+		return err
 	}
-	if !s.made && c.r.Lease > 0 && s.Kept() {
+	keep := !s.made && c.r.KeepAlive && !s.Kept()
+	if keep || !s.made && c.r.Lease > 0 && s.Kept() {
 		if err := s.Keep(ctx, c.r.Lease); err != nil {
 			return err
 		}
 	}
-	if c.a, err = s.Attach(ctx, c.id); err != nil {
-		return err
-	}
-	if !s.started {
+	if !s.wasStarted() {
 		return nil
+	}
+	if !s.made {
+		c.stage = StageInitializing
+		c.tell(&Progress{Stage: c.stage, Message: "starting the session's agent again"})
+		c.resp.Insights = append(c.resp.Insights, revived)
 	}
 	if _, err := c.a.Runner(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("the %s process cannot be started: %w", s.language(), err)
@@ -344,6 +365,8 @@ func (c *call) leave(ctx context.Context) error {
 	switch {
 	case c.a != nil && c.owned:
 		err = c.a.Close(ctx)
+	case c.a != nil && c.idle: // nothing of the run is in the session's way
+		err = c.a.end()
 	case c.a != nil:
 		if detachErr := c.a.Detach(ctx); detachErr != nil { // the agent sees soon that the link is gone
 			c.m.log.Debug("leaving a session", "session", c.s.id, "error", detachErr)

@@ -29,12 +29,19 @@ type Session struct {
 	m  *Manager
 	id string
 
-	made    bool // by this Session
-	started bool // its agent was, by this Session's opening
+	made bool // by this Session
 
-	mu   sync.Mutex // guards the fields below
-	row  *Row
-	spec *sandbox.Spec // nil until it is needed
+	mu      sync.Mutex // guards the fields below
+	row     *Row
+	spec    *sandbox.Spec // nil until it is needed
+	started bool          // its agent was, through this Session
+}
+
+// wasStarted reports whether the session's agent was started through s.
+func (s *Session) wasStarted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
 }
 
 // ID returns the session's generated id.
@@ -222,7 +229,7 @@ func (s *Session) revive(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.row, s.spec = row, spec
+	s.row, s.spec, s.started = row, spec, true
 	s.mu.Unlock()
 	return s.start(ctx, spec)
 }
