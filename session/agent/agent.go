@@ -47,7 +47,8 @@ type Agent struct {
 	opts    Options
 	log     *slog.Logger
 	grace   time.Duration
-	created time.Time
+	account *account
+	shelf   shelf // what is installed
 
 	journal   *journal.Journal
 	sandbox   sandbox.Sandbox
@@ -128,7 +129,7 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	}
 	a := &Agent{
 		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
-		grace: ownedGrace, created: time.Now(), isolation: isolation.Capabilities().Name,
+		grace: ownedGrace, isolation: isolation.Capabilities().Name,
 		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(), history: newHistory(), limitGrace: limitGrace,
 		deaths: make(chan *process, maxLanguages),
 		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]*prompt{},
@@ -149,9 +150,15 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	a.account, err = openAccount(spec.Dir, time.Now())
+	if err != nil {
+		a.log.Warn("what the session is may be forgotten with this agent", "error", err)
+	}
+	a.queue.total = a.account.executed
+	a.shelf.dir = filepath.Join(spec.Dir, "packages")
 	a.sandbox, err = isolation.Open(ctx, sandbox.SandboxSpec{ID: spec.ID, Dir: filepath.Join(spec.Dir, "sandbox")})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the sandbox: %w", err), a.journal.Close())
+		return nil, errors.Join(fmt.Errorf("opening the sandbox: %w", err), a.journal.Close(), a.account.close())
 	}
 	return a, nil
 }
@@ -180,7 +187,7 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	a.hangUp(end)
 	links.Wait()
 	a.background.Wait()
-	err = errors.Join(ignoreClosed(err), a.sandbox.Close(), a.journal.Close())
+	err = errors.Join(ignoreClosed(err), a.sandbox.Close(), a.journal.Close(), a.account.close())
 	if end.final {
 		err = errors.Join(err, os.RemoveAll(a.spec.Dir))
 		if a.opts.Ended != nil {

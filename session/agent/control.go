@@ -207,8 +207,9 @@ func (a *Agent) info(ctx context.Context) *wire.Info {
 	waiting, total := a.queue.counts()
 	info := &wire.Info{
 		ID: a.spec.ID, Name: a.config.Name, Language: a.config.Language, Isolation: a.isolation, Epoch: a.journal.Epoch(),
-		AgentPID: os.Getpid(), Created: a.created, Queued: waiting, Executed: total, Dir: a.config.Dir, Journal: a.journal.Bytes(),
+		AgentPID: os.Getpid(), Created: a.account.created, Queued: waiting, Executed: total, Dir: a.config.Dir, Journal: a.journal.Bytes(),
 		State: wire.StateStarting, LinkVersion: wire.Version, LastActive: a.queue.lastActive(), Languages: a.spoken(),
+		Packages: a.shelf.packages(),
 	}
 	p, failure := a.lang.get()
 	switch {

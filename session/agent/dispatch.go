@@ -111,7 +111,7 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 	if err := p.perform(ctx, r); err != nil {
 		a.log.Warn("the runner takes no requests", "error", err) // its death, which follows, says why
 	}
-	a.queue.performed(r)
+	a.performed(r)
 	overdue := r.overdue
 	rescue := time.NewTicker(rescueInterval)
 	defer rescue.Stop()
@@ -148,6 +148,16 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 			a.replyAborted(r)
 			return
 		}
+	}
+}
+
+// performed counts r, which was sent to a runner.
+func (a *Agent) performed(r *request) {
+	if r.execute == nil {
+		return
+	}
+	if err := a.account.count(a.queue.performed()); err != nil {
+		a.log.Warn("what the session is may be forgotten with this agent", "error", err)
 	}
 }
 

@@ -124,7 +124,7 @@ type queue struct {
 	past    int64       // bytes of what gone keeps
 	changed time.Time   // when a request last came or ended
 	failed  wire.Cursor // the last error reply of an execute with stop_on_error
-	total   int         // executes that were sent to a runner
+	total   int         // executes that were sent to a runner, by earlier agents of the session too
 }
 
 func newQueue() *queue {
@@ -195,13 +195,13 @@ func (q *queue) take() (r *request, abort string) {
 	return r, r.abort
 }
 
-// performed says that r was sent to a runner.
-func (q *queue) performed(r *request) {
+// performed says that an execute was sent to a runner, and returns how many have
+// been.
+func (q *queue) performed() (total int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if r.execute != nil {
-		q.total++
-	}
+	q.total++
+	return q.total
 }
 
 // finish says that r, which is known and does not wait, is done.

@@ -61,14 +61,14 @@ type Info struct {
 	Attached    bool      `json:"attached"` // a kernel is attached
 	Runs        int       `json:"runs"`     // attached runs
 	Queued      int       `json:"queued"`   // requests that wait
-	Executed    int       `json:"executed"` // executes that this agent has run
+	Executed    int       `json:"executed"` // executes that the session has run
 	Dir         string    `json:"dir"`      // working directory of the language process
 	Memory      uint64    `json:"memory"`   // bytes resident, language process and its children
 	CPU         float64   `json:"cpu_seconds"`
 	Journal     int64     `json:"journal"` // bytes on disk
 	Failure     string    `json:"failure,omitempty"`
 	Languages   []string  `json:"languages"` // the session's own first, then those with a process
-	Packages    []string  `json:"packages"`  // "name==version" in the session's own package folders
+	Packages    []string  `json:"packages"`  // "name==version" in the session's own package folders, sorted
 	LinkVersion int       `json:"link_version"`
 }
 

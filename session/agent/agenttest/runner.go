@@ -5,6 +5,7 @@ package agenttest
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gokernel/gokernel/session/wire"
 )
@@ -27,6 +30,7 @@ import (
 //	pid                        the runner's
 //	interpreter                that it was started with
 //	dir           env NAME     its working directory; a variable of its environment
+//	fill N        burn N       N MiB of memory for a moment; N ms of processor time
 //	fail NAME                  raises an error
 //	die N         kill         ends the runner with status N; by SIGKILL
 //	wait FILE                  until the file is there, or an interrupt
@@ -236,6 +240,15 @@ func (s *scripted) command(id, line string) string {
 		s.print(id, dir+"\n")
 	case "env":
 		s.print(id, os.Getenv(rest)+"\n")
+	case "fill":
+		n, _ := strconv.Atoi(rest)
+		if fill(n<<20) != nil {
+			return "MemoryError"
+		}
+	case "burn":
+		n, _ := strconv.Atoi(rest)
+		for end := spent() + time.Duration(n)*time.Millisecond; spent() < end; {
+		}
 	case "fail":
 		return rest
 	case "die":
@@ -284,6 +297,32 @@ func (s *scripted) command(id, line string) string {
 		return "UnknownCommand"
 	}
 	return ""
+}
+
+// fill fills memory, of which the Go runtime knows nothing, and gives it back.
+func fill(size int) error {
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return err
+	}
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		return err
+	}
+	defer zero.Close()
+	if _, err := io.ReadFull(zero, b); err != nil {
+		return err
+	}
+	return unix.Munmap(b)
+}
+
+// spent returns the processor time that this process has used.
+func spent() time.Duration {
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+		os.Exit(6)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func (s *scripted) wait(id, file string) string {
