@@ -27,7 +27,6 @@ type follower struct {
 	events  chan func() // what helpers have to do in the call's goroutine
 
 	watching bool  // it is not this caller's run
-	idle     bool  // the run is over
 	cause    error // why the run was interrupted; nil if it was not
 	giveUp   *time.Timer
 
@@ -76,7 +75,6 @@ func (c *call) follow(ctx context.Context) error {
 				return c.broke(end)
 			}
 			if last, err := c.take(f); last || err != nil {
-				c.idle = last
 				return err
 			}
 		case event := <-c.events:
@@ -165,15 +163,14 @@ func (c *call) transfer(f *wire.Frame) error {
 		}
 		c.helpers.Go(func() {
 			files := c.s.fetch(c.ctx, c.id, offer, c.r.Downloads)
-			err := c.a.ask(c.ctx, wire.CallFetched, wire.FetchedArgs{Run: c.id}, nil)
-			c.post(func() {
+			c.post(func() { // before the run can end
 				for i, d := range c.r.Downloads {
 					c.resp.Files[d.Path] = files[i]
 				}
-				if err != nil {
-					c.abandon(&StageError{StageDownloading, err})
-				}
 			})
+			if err := c.a.ask(c.ctx, wire.CallFetched, wire.FetchedArgs{Run: c.id}, nil); err != nil {
+				c.post(func() { c.abandon(&StageError{StageDownloading, err}) })
+			}
 		})
 	}
 	return nil
