@@ -27,6 +27,7 @@ type follower struct {
 	events  chan func() // what helpers have to do in the call's goroutine
 
 	watching bool  // it is not this caller's run
+	idle     bool  // the run is over
 	cause    error // why the run was interrupted; nil if it was not
 	giveUp   *time.Timer
 
@@ -75,6 +76,7 @@ func (c *call) follow(ctx context.Context) error {
 				return c.broke(end)
 			}
 			if last, err := c.take(f); last || err != nil {
+				c.idle = last
 				return err
 			}
 		case event := <-c.events:
