@@ -35,12 +35,15 @@ const (
 	marker   = proc.Marker + "=" // what commands of a session have in their environment, before its id
 )
 
-// TestMain makes the test binary a runner, an agent, a front that is to be
+// TestMain makes the test binary a runner, an agent, a front or a caller that is to be
 // killed, or the tests.
 func TestMain(m *testing.M) {
 	agenttest.RunnerMain()
 	if len(os.Args) > 1 && os.Args[1] == "agent" {
 		os.Exit(local.AgentMain(os.Args[2:], serveAgent))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "caller" {
+		os.Exit(callerMain(os.Args[2]))
 	}
 	if len(os.Args) > 2 && os.Args[1] == "front" {
 		os.Exit(frontMain(os.Args[2]))

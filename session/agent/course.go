@@ -243,6 +243,9 @@ func (c *course) finish(success bool, files map[string]wire.Delivered, used *wir
 		if c.stage >= 0 {
 			timing.Failed = stageNames[c.stage]
 		}
+		if timing.Failed == wire.StageDownloading { // files that do not come fail no run: its code has
+			timing.Failed = wire.StageExecuting
+		}
 	}
 	c.result = &wire.RunResult{
 		SessionID: c.a.spec.ID, Timing: timing, Insights: []wire.Insight{}, Files: files, Resources: used,

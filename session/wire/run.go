@@ -186,13 +186,20 @@ type timingJSON struct {
 	Failed Stage             `json:"failed_stage,omitempty"`
 }
 
-// MarshalJSON implements json.Marshaler.
+// MarshalJSON implements json.Marshaler. The rounded stages add up as well.
 func (t Timing) MarshalJSON() ([]byte, error) {
-	out := timingJSON{Total: milliseconds(t.Total), Stages: map[Stage]float64{}, Share: map[Stage]float64{}, Failed: t.Failed}
+	out := timingJSON{Stages: map[Stage]float64{}, Share: map[Stage]float64{}, Failed: t.Failed}
+	var sum time.Duration
 	for stage, d := range t.Stages {
+		d = d.Round(time.Microsecond)
+		sum += d
 		out.Stages[stage] = milliseconds(d)
 		out.Share[stage] = math.Round(t.Share(stage)*1e4) / 1e4
 	}
+	if len(t.Stages) == 0 {
+		sum = t.Total
+	}
+	out.Total = milliseconds(sum)
 	return json.Marshal(out)
 }
 

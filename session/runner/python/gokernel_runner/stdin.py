@@ -11,6 +11,10 @@ from .channel import Channel, Closed
 from .output import Output
 
 
+# What front ends answer when there is no more input.
+END_OF_INPUT = "\x04"
+
+
 class StdinNotImplementedError(NotImplementedError):
     """Raised by input() where the front end cannot answer."""
 
@@ -46,7 +50,10 @@ class Prompts:
             raise EOFError("the session ends") from None
         finally:
             self._channel.forget("input_reply", number)
-        return str(answer.json(0).get("value", ""))
+        value = str(answer.json(0).get("value", ""))
+        if value == END_OF_INPUT:
+            raise EOFError("EOF when reading a line")
+        return value
 
     def input(self, prompt: object = "", /) -> str:
         """Read a line of text from the user, without its newline."""
