@@ -354,3 +354,36 @@ func TestKeepAlive(t *testing.T) {
 		}
 	}
 }
+
+// peers D10: language, cwd and env of a run in a session that exists mean what
+// the call says, while it runs.
+func TestRunInReusedSession(t *testing.T) {
+	state := t.TempDir()
+	m := runner(t, state)
+	r := script("dir", "env WHO")
+	r.Session, r.KeepAlive, r.Env = "reused", true, map[string]string{"WHO": "session"}
+	lines := func(r session.Request) []string {
+		t.Helper()
+		return strings.Fields(run(t, m, r).Stdout)
+	}
+	first := lines(r)
+	if len(first) != 2 || !strings.HasPrefix(first[0], state) || first[1] != "session" {
+		t.Fatalf("a new session has directory and variable %q", first)
+	}
+	again := session.Request{Code: "dir\nenv WHO", Session: "reused", Cwd: "sub/dir", Env: map[string]string{"WHO": "run"}}
+	if got := lines(again); len(got) != 2 || got[0] != first[0]+"/sub/dir" || got[1] != "run" {
+		t.Errorf("the run has %q, want its own directory and variable", got)
+	}
+	if got := lines(session.Request{Code: "dir\nenv WHO", Session: "reused"}); len(got) != 2 || got[0] != first[0] || got[1] != "session" {
+		t.Errorf("the next run has %q, want %q", got, first)
+	}
+	other := t.TempDir()
+	again.Cwd = other
+	if got := lines(again); len(got) != 2 || got[0] != other {
+		t.Errorf("the run in %s has %q", other, got)
+	}
+	var wrong *session.InvalidError
+	if _, err := m.Run(t.Context(), session.Request{Code: "1", Language: "script", Cwd: other + "/none"}); !errors.As(err, &wrong) || wrong.Field != "cwd" {
+		t.Errorf("Run in a directory that is not there = %v, want an InvalidError about cwd", err)
+	}
+}
