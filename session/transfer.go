@@ -58,6 +58,9 @@ func (s *Session) dialTransfer(ctx context.Context, owner string) (*transferLink
 	if errors.Is(err, sandbox.ErrNotFound) && !errors.Is(err, ErrNotFound) {
 		return nil, fmt.Errorf("session %s: %w: %w", s.id, ErrDead, err)
 	}
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
