@@ -17,7 +17,7 @@ import (
 	"slices"
 )
 
-//go:embed python/run.py python/gokernel_runner/*.py
+//go:embed python/run.py python/gokernel_runner/*.py javascript/run.cjs javascript/src/*.cjs
 var files embed.FS
 
 // A Language is a language that sessions can run.
@@ -27,19 +27,29 @@ type Language struct {
 	// Interpreter is the command that is looked up on PATH when the user names none.
 	Interpreter string
 
-	dir  string // in files
-	main string // the program's entry, relative to dir
+	dir   string   // in files
+	main  string   // the program's entry, relative to dir
+	flags []string // of the interpreter, before the entry
 }
 
 // Python returns the language Python, 3.9 and newer.
 func Python() Language {
-	return Language{Name: "python", Interpreter: "python3", dir: "python", main: "run.py"}
+	// -u: what C code prints is not kept in a buffer.
+	return Language{Name: "python", Interpreter: "python3", dir: "python", main: "run.py", flags: []string{"-u"}}
+}
+
+// JavaScript returns the language JavaScript on Node.js, 18 and newer.
+func JavaScript() Language {
+	return Language{Name: "javascript", Interpreter: "node", dir: "javascript", main: "run.cjs"}
 }
 
 // Languages returns all languages by name.
 func Languages() map[string]Language {
-	python := Python()
-	return map[string]Language{python.Name: python}
+	languages := map[string]Language{}
+	for _, l := range []Language{Python(), JavaScript()} {
+		languages[l.Name] = l
+	}
+	return languages
 }
 
 // Install makes sure that the language's program is under dir and returns the
@@ -70,8 +80,7 @@ func (l Language) Install(dir string) (program string, err error) {
 // Command returns the argument vector that starts a program returned by
 // [Language.Install] with an interpreter.
 func (l Language) Command(interpreter, program string) []string {
-	// -u: what C code prints is not kept in a buffer.
-	return []string{interpreter, "-u", program}
+	return slices.Concat([]string{interpreter}, l.flags, []string{program})
 }
 
 // A file is one file of a program, with a slash-separated relative name.
