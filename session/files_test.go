@@ -413,7 +413,7 @@ func TestRunSendsAndFetches(t *testing.T) {
 // peers D18, AGENT 4: each file that comes back has its own error.
 func TestFetchTargets(t *testing.T) {
 	dir := t.TempDir()
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	for name, text := range map[string]string{"existing": "old", "aim": "old"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -471,7 +471,7 @@ func TestFetchTargets(t *testing.T) {
 
 // A host file that changes while it is sent fails the run; the code does not run.
 func TestSourceChanges(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	dir := t.TempDir()
 	for what, change := range map[string]func(string) error{
 		"it has other content": func(file string) error { return os.WriteFile(file, []byte("new"), 0o600) },
@@ -526,7 +526,7 @@ func TestSourcesThatCannotBeRead(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	state, dir := t.TempDir(), t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	if err := syscall.Mkfifo(dir+"/fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -564,7 +564,7 @@ func TestUploadToFullDisk(t *testing.T) {
 	t.Cleanup(func() {
 		eventually(t, "that the disk is not used", func() bool { return exec.Command("umount", dir).Run() == nil })
 	})
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	r := script("print done")
 	r.Session, r.KeepAlive, r.Cwd = "full", true, dir
 	r.Files = map[string]session.File{"data": {Bytes: []byte("old")}}
@@ -596,7 +596,7 @@ func TestUploadToFullDisk(t *testing.T) {
 
 // Many files go in one run.
 func TestRunSendsManyFiles(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	r := script("print done")
 	r.Files = map[string]session.File{}
 	for i := range 300 {

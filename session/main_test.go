@@ -27,6 +27,7 @@ import (
 	"github.com/gokernel/gokernel/session"
 	"github.com/gokernel/gokernel/session/agent"
 	"github.com/gokernel/gokernel/session/agent/agenttest"
+	"github.com/gokernel/gokernel/session/runner"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
@@ -57,7 +58,12 @@ func serveAgent(ctx context.Context, spec sandbox.Spec, l net.Listener) error {
 	}
 	return agent.Serve(ctx, spec, l, agent.Options{
 		Isolations: map[string]sandbox.Isolation{"process": process.New()},
-		Languages:  func(name string) (agent.Language, bool) { return agenttest.Language{}, name == "script" },
+		Languages: func(name string) (agent.Language, bool) {
+			if name == "python" {
+				return runner.Python(), true
+			}
+			return agenttest.Language{}, name == "script"
+		},
 		Ended: func(reason string) {
 			_ = session.Ended(context.Background(), filepath.Dir(filepath.Dir(spec.Dir)), spec.ID, reason)
 		},

@@ -19,8 +19,8 @@ import (
 	"github.com/gokernel/gokernel/session/wire"
 )
 
-// runner returns a manager whose runs are in the scripted language.
-func runner(t testing.TB, state string) *session.Manager {
+// scripted returns a manager whose runs are in the scripted language.
+func scripted(t testing.TB, state string) *session.Manager {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -74,7 +74,7 @@ func sums(t *testing.T, timing *session.Timing) {
 // peers D14: every rich result comes back, in order and with all of its types.
 func TestRunReturnsAll(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	var streamed, errs strings.Builder
 	var shown []session.Result
 	r := script(
@@ -112,7 +112,7 @@ func TestRunReturnsAll(t *testing.T) {
 // A display that is updated has its last content where it first stood, and what
 // is cleared is gone from the results.
 func TestRunDisplays(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	resp := run(t, m, script(
 		`out display_data {"data":{"text/plain":"old"},"metadata":{},"transient":{"display_id":"d"}}`,
 		`out clear_output {"wait":true}`,
@@ -133,7 +133,7 @@ func TestRunDisplays(t *testing.T) {
 // Code that raises is no error of Run; its session is closed all the same.
 func TestRunRaises(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	resp, err := m.Run(t.Context(), script("print before", "fail ValueError", "print after"))
 	if err != nil || resp.Success || resp.Stdout != "before\n" {
 		t.Errorf("Run = %+v, %v; want what was printed and no error", resp, err)
@@ -148,7 +148,7 @@ func TestRunRaises(t *testing.T) {
 // A kept session is found again by its name, with its variables; a run never
 // closes it.
 func TestRunKeepsSession(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	r := script("set x 41")
 	r.Session, r.KeepAlive, r.Lease = "work", true, time.Hour
 	first := run(t, m, r)
@@ -178,7 +178,7 @@ func TestRunKeepsSession(t *testing.T) {
 
 // peers D11, D12: stages are told in order, each once or more, with a last word.
 func TestRunProgress(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	for _, tc := range []struct {
 		line string
 		want []session.Stage
@@ -210,7 +210,7 @@ func TestRunProgress(t *testing.T) {
 
 // Input is asked for what the code asks for; without it the code is refused.
 func TestRunInput(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	r := script("input name?", "input age?")
 	var asked []string
 	r.Input = func(prompt string, password bool) (string, error) {
@@ -232,7 +232,7 @@ func TestRunInput(t *testing.T) {
 // an unkept session is closed.
 func TestRunCancelled(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	mine := errors.New("enough")
 	for _, verb := range []string{"wait", "spin"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -259,7 +259,7 @@ func (w writer) Write(b []byte) (int, error) { w(string(b)); return len(b), nil 
 // collected.
 func TestRunTimeLimit(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	for _, verb := range []string{"wait", "spin"} {
 		r := script("print before", verb+" "+state+"/never")
 		r.TimeLimit = 4 * time.Second
@@ -275,7 +275,7 @@ func TestRunTimeLimit(t *testing.T) {
 // A run whose time is over while it waits for its turn is not performed.
 func TestRunTimeLimitInQueue(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	s := open(t, m, request("queue", true))
 	f := attach(t, s, wire.KernelOwner)
 	f.execute("r1", "wait "+state+"/go")
@@ -296,7 +296,7 @@ func TestRunTimeLimitInQueue(t *testing.T) {
 // before.
 func TestRunInterpreterDies(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	resp, err := m.Run(t.Context(), script("print before", "kill"))
 	if !errors.Is(err, session.ErrDead) || !strings.Contains(err.Error(), "SIGKILL") {
 		t.Errorf("Run = %v, want ErrDead and why", err)
@@ -311,7 +311,7 @@ func TestRunInterpreterDies(t *testing.T) {
 // variables are gone.
 func TestRunAgentDies(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	for _, keep := range []bool{false, true} {
 		r := script("print before", "wait "+state+"/never")
 		r.KeepAlive = keep
@@ -341,7 +341,7 @@ func TestRunAgentDies(t *testing.T) {
 // A session whose agent has died between runs is started again, and the run that
 // does so says what is lost.
 func TestRunInDeadSession(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	s := open(t, m, request("dead", true))
 	kill(t, info(t, s).AgentPID)
 	for deadline := time.Now().Add(patience); ; {
@@ -402,7 +402,7 @@ func TestRunWithoutInterpreter(t *testing.T) {
 // peers D7: a callback that panics does not leave the session.
 func TestRunCallbackPanics(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	for name, set := range map[string]func(*session.Request){
 		"stdout":   func(r *session.Request) { r.Stdout = writer(func(string) { panic("mine") }) },
 		"input":    func(r *session.Request) { r.Input = func(string, bool) (string, error) { panic("mine") } },
@@ -427,7 +427,7 @@ func TestRunCallbackPanics(t *testing.T) {
 
 // A writer that fails does not stop the run.
 func TestRunWriterFails(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	r := script("print one", "print two")
 	r.Stdout = failing{}
 	resp, err := m.Run(t.Context(), r)

@@ -100,7 +100,7 @@ func callerMain(raw string) int {
 // session, its variables and the run's output.
 func TestRunCallerKilled(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	c := startCaller(t, callerSpec{
 		State: state, Code: "set x 41\nprint before\nwait " + state + "/go\nprint after", Session: "found", Keep: true,
 	})
@@ -135,7 +135,7 @@ func TestRunCallerKilled(t *testing.T) {
 // peers D7: of an unkept run whose caller is killed nothing is left soon.
 func TestUnkeptRunCallerKilled(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	c := startCaller(t, callerSpec{State: state, Code: "print before\nchild\nspin " + state + "/never"})
 	c.line()
 	list, err := m.List(t.Context())
@@ -149,7 +149,7 @@ func TestUnkeptRunCallerKilled(t *testing.T) {
 // Wait ends with its context and leaves the run alone; InterruptRun ends it.
 func TestWaitAndInterrupt(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	c := startCaller(t, callerSpec{State: state, Code: "print before\nwait " + state + "/never", Session: "w", Keep: true})
 	c.line()
 	s, err := m.Get(t.Context(), "w")
@@ -187,7 +187,7 @@ func TestWaitAndInterrupt(t *testing.T) {
 // those of several processes and beside a kernel.
 func TestRunsInOrder(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	s := open(t, m, request("order", true))
 	f := attach(t, s, wire.KernelOwner)
 	f.execute("r1", "wait "+state+"/go", "set who kernel")
@@ -289,7 +289,7 @@ func (d *stopCounter) stops() int {
 // while code runs and renewed by each run.
 func TestRunLease(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	r := script("print one")
 	r.Session, r.KeepAlive, r.Lease = "lease", true, 2*time.Second
 	resp := run(t, m, r)
@@ -323,7 +323,7 @@ func TestRunLease(t *testing.T) {
 
 // KeepAlive says when a session ends, and makes one stand by itself.
 func TestKeepAlive(t *testing.T) {
-	m := runner(t, t.TempDir())
+	m := scripted(t, t.TempDir())
 	s := open(t, m, request("", false))
 	for _, lease := range []time.Duration{time.Hour, 0, 2 * time.Hour} {
 		expires, err := m.KeepAlive(t.Context(), s.ID(), lease)
@@ -359,7 +359,7 @@ func TestKeepAlive(t *testing.T) {
 // the call says, while it runs.
 func TestRunInReusedSession(t *testing.T) {
 	state := t.TempDir()
-	m := runner(t, state)
+	m := scripted(t, state)
 	r := script("dir", "env WHO")
 	r.Session, r.KeepAlive, r.Env = "reused", true, map[string]string{"WHO": "session"}
 	lines := func(r session.Request) []string {
