@@ -206,6 +206,7 @@ func TestJupyter(t *testing.T) {
 		{"leftovers", false, 6 * time.Minute},
 		{"persistence", false, 4 * time.Minute},
 		{"disk", false, 2 * time.Minute},
+		{"exec", false, 5 * time.Minute},
 	}
 	for _, suite := range suites {
 		kernels := []string{"gokernel"}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -49,7 +50,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("IPYTHONDIR", filepath.Join(home, "ipython"))
 			env.Setenv("MPLCONFIGDIR", filepath.Join(home, "matplotlib"))
 			env.Setenv("PYTHON", python)
-			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
+			path := []string{filepath.Dir(binary), filepath.Dir(python), env.Getenv("PATH")}
+			env.Setenv("PATH", strings.Join(path, string(os.PathListSeparator)))
 			env.Defer(func() {
 				cmd := exec.Command(binary, "sessions", "close", "--all")
 				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+state)

@@ -72,7 +72,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	code := exitStatus(err)
-	fmt.Fprintf(stderr, "gokernel: %v\n", err)
+	if !errors.Is(err, errShown) {
+		fmt.Fprintf(stderr, "gokernel: %v\n", err)
+	}
 	if code == exitUsage {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 	}
@@ -145,7 +147,7 @@ other Jupyter client; or run a notebook from the shell with 'gokernel run'.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		a.kernelCommand(), a.installCommand(), a.uninstallCommand(), a.listCommand(),
-		a.runCommand(), a.sessionsCommand(), a.doctorCommand(), a.versionCommand(),
+		a.runCommand(), a.execCommand(), a.sessionsCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
