@@ -143,6 +143,21 @@ func (r *Runner) Answer(m Message, value string) {
 	r.send(map[string]any{"type": "input_reply", "id": m.ID, "prompt": m.Prompt}, map[string]any{"value": value})
 }
 
+// Ask asks what the agent asks, and returns the answer. What else comes meanwhile is
+// left out.
+func (r *Runner) Ask(what string, content any) Message {
+	r.t.Helper()
+	*r.next++
+	number := *r.next
+	r.send(map[string]any{"type": "ask", "ask": number, "what": what}, content)
+	list := r.Until(func(m Message) bool { return m.Type == "answer" })
+	answer := list[len(list)-1]
+	if answer.Ask != number {
+		r.t.Fatalf("got the answer to question %d, want %d", answer.Ask, number)
+	}
+	return answer
+}
+
 // Result answers a call: with an error, unless that is empty, or with content.
 func (r *Runner) Result(call Message, failure string, content any) {
 	r.t.Helper()

@@ -57,6 +57,9 @@ type Message struct {
 	// Call is the number of a call, Method what it asks for.
 	Call   int
 	Method string
+	// Ask is the number of the question of an answer, Error why there is none.
+	Ask   int
+	Error string
 	// Content, Metadata and Buffers are the parts.
 	Content  map[string]any `json:"-"`
 	Metadata map[string]any `json:"-"`

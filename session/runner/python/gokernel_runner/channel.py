@@ -4,7 +4,7 @@ import os
 import select
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import packet
 from .interrupts import Interrupts
@@ -34,6 +34,9 @@ class Channel:
         self.shut = False
         # Called by a thread that has put something into the inbox.
         self.notify: Callable[[], Any] = lambda: None
+        # Answers what the agent asks, on the thread that has read it.
+        self.asked: Callable[[packet.Packet], Any] = lambda p: None
+        self._asks: List[packet.Packet] = []
 
     def next(self, wait: bool = True) -> Optional[packet.Packet]:
         """Return the next packet that is no answer. Without wait, return None
@@ -75,7 +78,11 @@ class Channel:
         self._interrupts.hold()
         try:
             with self._lock:
-                return self._take(poll)
+                came = self._take(poll)
+                asks, self._asks = self._asks, []
+            for p in asks:
+                self.asked(p)
+            return came
         finally:
             self._interrupts.release()
 
@@ -93,6 +100,9 @@ class Channel:
                     break
                 if p.head.get("type") in _ANSWERS:
                     self._answered(p)
+                    continue
+                if p.head.get("type") == "ask":
+                    self._asks.append(p)
                     continue
                 if p.head.get("type") == "shutdown":
                     self.shut = True

@@ -18,7 +18,7 @@ from .interrupts import Interrupts
 from .output import Output
 from .pipes import Pipes
 from .request import Request
-from .shell import Outcome, Shell, describe
+from .shell import Outcome, Shell, describe, text
 from .stdin import Prompts
 
 _NOTHING: Dict[str, Any] = {}
@@ -73,6 +73,7 @@ class Kernel:
 
         from . import shells
 
+        self.channel.asked = self._asked
         self.shell = shells.choose(self, init)
         self.output.packet({"type": "ready"}, self.shell.info())
         self.interrupts.begin_watch()
@@ -125,6 +126,20 @@ class Kernel:
             self._request(p)
         elif kind == "shutdown":
             self._stop()
+
+    def _asked(self, p: packet.Packet) -> None:
+        """Answer what the agent asks. A thread of the code may wait for input."""
+        head: Dict[str, Any] = {"type": "answer", "ask": p.head.get("ask")}
+        content: Dict[str, Any] = {}
+        try:
+            if p.head.get("what") != "packages":
+                raise ValueError("only packages can be asked for, not %r" % p.head.get("what"))
+            from . import satisfied
+
+            content = satisfied.answer(p.json(0))
+        except Exception as err:
+            head["error"] = "%s: %s" % (type(err).__name__, text(err))
+        self.output.packet(head, content)
 
     def _stop(self) -> None:
         self._ended = True
