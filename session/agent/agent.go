@@ -34,8 +34,6 @@ import (
 //	dispatch  performs the queue, one request at a time; the only one that starts
 //	          language processes and that handles their deaths
 //	read      one a language process: turns its packets into frames
-//	answer    one a call of the code on its agent, maxCalling a language process at
-//	          most
 //	watch     one a language process: waits for its end, empties its pipes
 //	restart   replaces the language process when its own code asks for it
 //	limit     one a run with a time limit, until it is over
@@ -63,6 +61,7 @@ type Agent struct {
 	again  chan struct{}           // asks the dispatcher to start the language
 
 	background sync.WaitGroup // restart, limit
+	installing chan struct{}  // holds a token while an installer runs
 
 	limitGrace time.Duration // replaced in tests
 
@@ -132,7 +131,7 @@ func open(ctx context.Context, spec sandbox.Spec, opts Options) (*Agent, error) 
 	a := &Agent{
 		spec: spec, config: config, opts: opts, log: opts.Logger.With("session", spec.ID),
 		grace: ownedGrace, isolation: isolation.Capabilities().Name,
-		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), queue: newQueue(), history: newHistory(), limitGrace: limitGrace,
+		tick: make(chan struct{}, 1), again: make(chan struct{}, 1), installing: make(chan struct{}, 1), queue: newQueue(), history: newHistory(), limitGrace: limitGrace,
 		deaths: make(chan *process, maxLanguages),
 		fronts: map[*front]struct{}{}, fenced: map[string]struct{}{}, prompts: map[wire.Cursor]*prompt{},
 		conns: map[net.Conn]struct{}{},

@@ -18,13 +18,14 @@ import (
 	"github.com/gokernel/gokernel/sandbox"
 	isolation "github.com/gokernel/gokernel/sandbox/process"
 	"github.com/gokernel/gokernel/session/agent/agenttest"
+	"github.com/gokernel/gokernel/session/runner"
 	"github.com/gokernel/gokernel/session/wire"
 )
 
 const (
 	testID     = "0b7e0a52-7f3b-4c53-9a8e-3f0c6a3f1d11"
 	testSecret = "secret of the test"
-	patience   = 20 * time.Second
+	patience   = 60 * time.Second
 	testQueued = 300
 )
 
@@ -67,6 +68,9 @@ func hold(t *testing.T, dir string, change func(*wire.Config)) *held {
 		h.done <- Serve(ctx, sandbox.Spec{ID: testID, Dir: dir, Secret: testSecret, Config: raw}, l, Options{
 			Isolations: map[string]sandbox.Isolation{"process": isolation.New()},
 			Languages: func(name string) (Language, bool) {
+				if name == "python" {
+					return runner.Python(), true
+				}
 				return agenttest.Language{}, name == "script" || name == "other"
 			},
 			Ended:     func(reason string) { h.ended <- reason },

@@ -52,7 +52,9 @@ type process struct {
 	writes  sync.Mutex // held while a packet is written
 	signals *os.File   // write end of the interrupt pipe
 	pipes   [2]*outPipe
-	calls   calls
+	asks    questions
+
+	interpreter string // that it was started with
 
 	ready chan struct{} // closed when the runner is ready
 	dead  chan struct{} // closed when nothing of the process is left, after its death was reported
@@ -157,7 +159,7 @@ func (l *language) launch(ctx context.Context) (*process, error) {
 	}
 	cleanup.add(signalsR)
 	p := &process{
-		lang: l, channel: channel, signals: signals,
+		lang: l, interpreter: l.interpreter, channel: channel, signals: signals,
 		ready: make(chan struct{}), dead: make(chan struct{}),
 	}
 	cmd := sandbox.Command{
@@ -240,7 +242,6 @@ func (p *process) perform(ctx context.Context, r *request) error {
 
 // interrupt interrupts the request with this id if it is the one that runs.
 func (p *process) interrupt(id string) error {
-	p.interruptCall(id)
 	if err := writeNow(p.signals, []byte(id+"\n")); err != nil {
 		p.lang.a.log.Debug("naming what to interrupt", "error", err) // without a name SIGINT hits whatever runs
 	}
@@ -276,7 +277,6 @@ func (p *process) watch(read <-chan struct{}) {
 	}
 	cancel()
 	<-read // the channel's other end is closed now
-	p.endCalls(context.Background())
 	for _, pipe := range p.pipes {
 		p.drain(pipe, true)
 	}
@@ -284,7 +284,6 @@ func (p *process) watch(read <-chan struct{}) {
 	if err := p.release(); err != nil {
 		a.log.Warn("closing the language process's descriptors", "error", err)
 	}
-	p.calls.answering.Wait()
 	a.deaths <- p
 	close(p.dead)
 }

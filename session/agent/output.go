@@ -33,8 +33,8 @@ type runnerHead struct {
 	MsgType string `json:"msg_type"`
 	Name    string `json:"name"`
 	Prompt  uint64 `json:"prompt"`
-	Call    uint64 `json:"call"`
-	Method  string `json:"method"`
+	Ask     uint64 `json:"ask"`
+	Error   string `json:"error"`
 }
 
 // read turns the runner's packets into frames until the channel ends. Nothing
@@ -103,8 +103,8 @@ func (p *process) take(packet *wire.Packet) (kept bool, err error) {
 			kept = true
 			a.ask(&prompt{process: p, request: r, number: h.Prompt}, packet.Part(0))
 		}
-	case "call":
-		return false, p.called(&h, packet.Part(0))
+	case "answer":
+		p.answered(&h, packet.Part(0))
 	case "ready":
 		return false, p.setReady(packet.Part(0))
 	case "exit":
