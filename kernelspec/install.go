@@ -17,11 +17,31 @@ var resources embed.FS
 
 const resourceDir = "resources"
 
-// What gokernel's own kernel spec is called unless somebody says otherwise.
+// What gokernel's own kernel specs are called unless somebody says otherwise: that
+// for Python, and that for JavaScript.
 const (
-	DefaultName        = "gokernel"
-	DefaultDisplayName = "Python 3 (gokernel)"
+	DefaultName                  = "gokernel"
+	DefaultDisplayName           = "Python 3 (gokernel)"
+	DefaultJavaScriptName        = "gokernel-javascript"
+	DefaultJavaScriptDisplayName = "JavaScript (gokernel)"
 )
+
+// A language is what differs between the kernel specs of gokernel's languages.
+type language struct {
+	name, displayName string
+	interpreter       string // what it is called in errors
+	flag              string // that names the interpreter to gokernel kernel
+}
+
+func languageOf(opts InstallOptions) (language, error) {
+	switch opts.Language {
+	case "", "python":
+		return language{DefaultName, DefaultDisplayName, "Python", "--python"}, nil
+	case "javascript":
+		return language{DefaultJavaScriptName, DefaultJavaScriptDisplayName, "Node.js", "--node"}, nil
+	}
+	return language{}, fmt.Errorf("there is no kernel for the language %q, only for python and javascript", opts.Language)
+}
 
 // InstallOptions say what to install and where: for all users, unless one of
 // User, SysPrefix and Prefix says otherwise.
@@ -33,11 +53,14 @@ type InstallOptions struct {
 	// Prefix is any other directory below whose share/jupyter to install.
 	Prefix string
 
-	Name        string // DefaultName when empty
-	DisplayName string // DefaultDisplayName when empty
-	// Python is the interpreter of the kernel, an absolute path; when it is
-	// empty the kernel looks for one when it starts.
-	Python string
+	Name        string // DefaultName, or that of the language, when empty
+	DisplayName string // DefaultDisplayName, or that of the language, when empty
+	// Language is that of the kernel: "python", which is also what empty means,
+	// or "javascript".
+	Language string
+	// Interpreter is the Python, or the Node.js, of the kernel, an absolute path;
+	// when it is empty the kernel looks for one when it starts.
+	Interpreter string
 	// Executable is the gokernel to start, an absolute path; the running
 	// program when empty.
 	Executable string
@@ -52,25 +75,33 @@ func Own(opts InstallOptions) (*Spec, error) {
 		}
 		opts.Executable = self
 	}
-	for what, file := range map[string]string{"gokernel": opts.Executable, "Python": opts.Python} {
+	l, err := languageOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	for what, file := range map[string]string{"gokernel": opts.Executable, l.interpreter: opts.Interpreter} {
 		if file != "" && !filepath.IsAbs(file) {
 			return nil, fmt.Errorf("path of %s %q is not absolute", what, file)
 		}
 	}
-	argv := []string{opts.Executable, "kernel"}
-	if opts.Python != "" {
-		argv = append(argv, "--python", opts.Python)
-	}
 	spec := &Spec{
-		Argv:            append(argv, "-f", "{connection_file}"),
+		Argv:            []string{opts.Executable, "kernel"},
 		DisplayName:     opts.DisplayName,
 		Language:        "python",
 		InterruptMode:   InterruptMessage,
 		ProtocolVersion: "5.5.0",
 		Metadata:        map[string]json.RawMessage{"debugger": json.RawMessage("false")},
 	}
+	if opts.Language != "" && opts.Language != spec.Language {
+		spec.Language = opts.Language
+		spec.Argv = append(spec.Argv, "--language", spec.Language)
+	}
+	if opts.Interpreter != "" {
+		spec.Argv = append(spec.Argv, l.flag, opts.Interpreter)
+	}
+	spec.Argv = append(spec.Argv, "-f", "{connection_file}")
 	if spec.DisplayName == "" {
-		spec.DisplayName = DefaultDisplayName
+		spec.DisplayName = l.displayName
 	}
 	return spec, nil
 }
@@ -114,9 +145,13 @@ func Install(opts InstallOptions) (string, error) {
 }
 
 func install(opts InstallOptions) (string, error) {
+	l, err := languageOf(opts)
+	if err != nil {
+		return "", err
+	}
 	name := opts.Name
 	if name == "" {
-		name = DefaultName
+		name = l.name
 	}
 	if err := CheckName(name); err != nil {
 		return "", err
@@ -161,12 +196,13 @@ func write(dir string, spec *Spec) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask: others read it
 		return err
 	}
-	entries, err := resources.ReadDir(resourceDir)
+	logos := path.Join(resourceDir, spec.Language)
+	entries, err := resources.ReadDir(logos)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		data, err := resources.ReadFile(path.Join(resourceDir, entry.Name()))
+		data, err := resources.ReadFile(path.Join(logos, entry.Name()))
 		if err != nil {
 			return err
 		}

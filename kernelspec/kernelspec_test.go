@@ -223,7 +223,7 @@ func testOptions(t *testing.T) InstallOptions {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return InstallOptions{User: true, Python: self, Executable: self}
+	return InstallOptions{User: true, Interpreter: self, Executable: self}
 }
 
 func TestInstallFindUninstall(t *testing.T) {
@@ -241,7 +241,7 @@ func TestInstallFindUninstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{opts.Executable, "kernel", "--python", opts.Python, "-f", "{connection_file}"}
+	want := []string{opts.Executable, "kernel", "--python", opts.Interpreter, "-f", "{connection_file}"}
 	if diff := cmp.Diff(found.Spec.Argv, want); diff != "" {
 		t.Errorf("argv (-got +want):\n%s", diff)
 	}
@@ -297,7 +297,7 @@ func TestInstallErrors(t *testing.T) {
 		want   string
 	}{
 		"name":            {func(o *InstallOptions) { o.Name = "a b" }, "only letters"},
-		"relative python": {func(o *InstallOptions) { o.Python = "python3" }, "not absolute"},
+		"relative python": {func(o *InstallOptions) { o.Interpreter = "python3" }, "not absolute"},
 		"two places":      {func(o *InstallOptions) { o.Prefix = "/opt" }, "only one"},
 	} {
 		opts := testOptions(t)

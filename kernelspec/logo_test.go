@@ -33,6 +33,7 @@ var (
 	ground = color.RGBA{0x12, 0x3c, 0x4a, 0xff}
 	prompt = color.RGBA{0xf2, 0xf5, 0xea, 0xff}
 	seed   = color.RGBA{0xf4, 0xa2, 0x3b, 0xff}
+	sun    = color.RGBA{0xf2, 0xc9, 0x2f, 0xff}
 )
 
 func hex(c color.RGBA) string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
@@ -68,33 +69,37 @@ func disc(c color.RGBA, cx, cy, r float64) shape {
 	}
 }
 
-func logo() []shape {
-	return []shape{
-		roundedSquare(ground, 2, 13),
-		line(prompt, 15, 20, 27, 32, 6),
-		line(prompt, 27, 32, 15, 44, 6),
-		disc(seed, 44, 32, 9),
-		disc(ground, 47, 29, 2.5),
+// logos are those of the languages, in different colors.
+func logos() map[string][]shape {
+	draw := func(ground, prompt, seed color.RGBA) []shape {
+		return []shape{
+			roundedSquare(ground, 2, 13),
+			line(prompt, 15, 20, 27, 32, 6),
+			line(prompt, 27, 32, 15, 44, 6),
+			disc(seed, 44, 32, 9),
+			disc(ground, 47, 29, 2.5),
+		}
 	}
+	return map[string][]shape{"python": draw(ground, prompt, seed), "javascript": draw(sun, ground, prompt)}
 }
 
-func drawSVG() []byte {
+func drawSVG(logo []shape) []byte {
 	var b strings.Builder
 	b.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" width="64" height="64">` + "\n")
-	for _, s := range logo() {
+	for _, s := range logo {
 		b.WriteString(s.svg + "\n")
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
 }
 
-func drawImage(size int) *image.NRGBA {
+func drawImage(logo []shape, size int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, size, size))
 	scale := 64 / float64(size)
 	for py := range size {
 		for px := range size {
 			var r, g, b, alpha float64 // not multiplied by alpha
-			for _, s := range logo() {
+			for _, s := range logo {
 				d := s.distance((float64(px)+0.5)*scale, (float64(py)+0.5)*scale) / scale
 				cover := max(0, min(1, 0.5-d))
 				if cover == 0 {
@@ -115,19 +120,27 @@ func drawImage(size int) *image.NRGBA {
 func round(v float64) uint8 { return uint8(math.Round(v)) }
 
 func TestLogo(t *testing.T) {
-	if *update {
-		writeLogo(t)
+	for language, logo := range logos() {
+		t.Run(language, func(t *testing.T) {
+			if *update {
+				writeLogo(t, language, logo)
+			}
+			testLogo(t, language, logo)
+		})
 	}
-	svg, err := resources.ReadFile(path.Join(resourceDir, "logo-svg.svg"))
+}
+
+func testLogo(t *testing.T, language string, logo []shape) {
+	svg, err := resources.ReadFile(path.Join(resourceDir, language, "logo-svg.svg"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(svg, drawSVG()) {
-		t.Errorf("logo-svg.svg: got %q, want %q", svg, drawSVG())
+	if want := drawSVG(logo); !bytes.Equal(svg, want) {
+		t.Errorf("logo-svg.svg: got %q, want %q", svg, want)
 	}
 	for _, size := range []int{32, 64} {
 		name := fmt.Sprintf("logo-%dx%d.png", size, size)
-		data, err := resources.ReadFile(path.Join(resourceDir, name))
+		data, err := resources.ReadFile(path.Join(resourceDir, language, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +148,7 @@ func TestLogo(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		want := drawImage(size)
+		want := drawImage(logo, size)
 		if got.Bounds() != want.Bounds() {
 			t.Fatalf("%s: got %v, want %v", name, got.Bounds(), want.Bounds())
 		}
@@ -149,18 +162,18 @@ func TestLogo(t *testing.T) {
 	}
 }
 
-func writeLogo(t *testing.T) {
+func writeLogo(t *testing.T, language string, logo []shape) {
 	t.Helper()
-	files := map[string][]byte{"logo-svg.svg": drawSVG()}
+	files := map[string][]byte{"logo-svg.svg": drawSVG(logo)}
 	for _, size := range []int{32, 64} {
 		var b bytes.Buffer
-		if err := png.Encode(&b, drawImage(size)); err != nil {
+		if err := png.Encode(&b, drawImage(logo, size)); err != nil {
 			t.Fatal(err)
 		}
 		files[fmt.Sprintf("logo-%dx%d.png", size, size)] = b.Bytes()
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(resourceDir, name), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(resourceDir, language, name), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,6 +23,8 @@ test)
 	wanted=()
 	# The race detector needs a C compiler.
 	command -v "${CC:-cc}" >/dev/null || needed+=(gcc libc6-dev)
+	# Another Node.js does as well, with an npm of its own.
+	command -v node >/dev/null || needed+=(nodejs npm)
 	;;
 *)
 	echo "usage: $0 run|test" >&2

@@ -82,6 +82,13 @@ func (a *app) examine(ctx context.Context, python string) []finding {
 	}
 	add("python", text, err)
 
+	// JavaScript is an extra: without it nothing is wrong.
+	if node, err := runner.InspectNode(ctx, "node"); err == nil {
+		add("node", fmt.Sprintf("Node.js %s at %s, for JavaScript", node.Version, node.Executable), nil)
+	} else {
+		add("node", fmt.Sprintf("no JavaScript here: %v", err), nil)
+	}
+
 	isolation := isolations()["process"].Capabilities()
 	add("isolation", isolation.Name+": "+isolation.Note, nil)
 

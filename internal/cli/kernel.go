@@ -34,7 +34,9 @@ type sessionFlags struct {
 	keep      bool
 	lease     time.Duration
 	isolation string
+	language  string
 	python    string
+	node      string
 }
 
 func (f *sessionFlags) add(cmd *cobra.Command) {
@@ -44,6 +46,14 @@ func (f *sessionFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.lease, "lease", 0, "how long a kept session may be idle (default 24h)")
 	flags.StringVar(&f.isolation, "isolation", "process", "how code is isolated; so far only process, which isolates nothing")
 	flags.StringVar(&f.python, "python", "python3", "the Python that runs the code")
+	f.language = "python"
+}
+
+// addLanguage adds the flags of commands that run more than Python.
+func (f *sessionFlags) addLanguage(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.language, "language", "python", "language of the code: python or javascript")
+	flags.StringVar(&f.node, "node", "node", "the Node.js that runs JavaScript")
 }
 
 // request returns the session that the flags ask for.
@@ -54,19 +64,25 @@ func (f *sessionFlags) request() (session.OpenRequest, error) {
 	if f.lease < 0 {
 		return session.OpenRequest{}, usageError("--lease %v: it cannot be negative", f.lease)
 	}
+	if err := checkLanguage(f.language); err != nil {
+		return session.OpenRequest{}, err
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return session.OpenRequest{}, fmt.Errorf("working directory: %w", err)
 	}
-	python := f.python
-	if path, err := exec.LookPath(python); err == nil { // else the cell says that it is missing
-		if python, err = filepath.Abs(path); err != nil {
+	interpreter := f.python
+	if f.language == "javascript" {
+		interpreter = f.node
+	}
+	if path, err := exec.LookPath(interpreter); err == nil { // else the cell says that it is missing
+		if interpreter, err = filepath.Abs(path); err != nil {
 			return session.OpenRequest{}, err
 		}
 	}
 	return session.OpenRequest{
 		Session: f.session, Create: f.session != "", Kept: f.keep || f.session != "", Lease: f.lease,
-		Language: "python", Interpreter: python, Isolation: f.isolation, Env: environment(), Dir: dir,
+		Language: f.language, Interpreter: interpreter, Isolation: f.isolation, Env: environment(), Dir: dir,
 	}, nil
 }
 
@@ -103,6 +119,7 @@ with the same --session, and everything is still there.`,
 	cmd.Flags().StringVarP(&file, "f", "f", "", "connection file; it is written if it is not there")
 	cmd.Flags().StringVar(&file, "connection-file", "", "the same as -f")
 	flags.add(cmd)
+	flags.addLanguage(cmd)
 	return cmd
 }
 
@@ -200,7 +217,7 @@ func (a *app) serveKernel(ctx context.Context, conn *zmq.Conn, request session.O
 	var helpers sync.WaitGroup
 	helpers.Go(func() { a.kernelSignals(ctx, cancel, attachment, log) })
 	helpers.Go(func() { watchParent(ctx, cancel) })
-	err = kernel.New(attachment, kernelOptions(log, conn.Info())).Serve(ctx, conn)
+	err = kernel.New(attachment, kernelOptions(log, conn.Info(), request.Language)).Serve(ctx, conn)
 	cancel(nil)
 	helpers.Wait()
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
@@ -218,16 +235,23 @@ func (a *app) serveKernel(ctx context.Context, conn *zmq.Conn, request session.O
 	return err
 }
 
-// kernelOptions returns the options of a Python kernel; info is nil when clients
-// do not come over ports.
-func kernelOptions(log *slog.Logger, info *protocol.ConnectionInfo) *kernel.Options {
-	return &kernel.Options{
+// kernelOptions returns the options of a kernel for a language; info is nil when
+// clients do not come over ports.
+func kernelOptions(log *slog.Logger, info *protocol.ConnectionInfo, language string) *kernel.Options {
+	options := &kernel.Options{
 		Logger: log, Connection: info, Version: versionString(),
 		Language: protocol.LanguageInfo{
 			Name: "python", MimeType: "text/x-python", FileExtension: ".py", PygmentsLexer: "ipython3",
 			CodemirrorMode: json.RawMessage(`{"name":"ipython","version":3}`), NbconvertExporter: "python",
 		},
 	}
+	if language == "javascript" {
+		options.Language = protocol.LanguageInfo{
+			Name: "javascript", MimeType: "text/javascript", FileExtension: ".js", PygmentsLexer: "javascript",
+			CodemirrorMode: json.RawMessage(`{"name":"javascript"}`), NbconvertExporter: "script",
+		}
+	}
+	return options
 }
 
 // errEnd is the cause with which a kernel ends that was told to.

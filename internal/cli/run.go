@@ -140,7 +140,7 @@ func checkPython(ctx context.Context, m *session.Manager, request *session.OpenR
 
 // runOn runs nb on a kernel of its own.
 func runOn(ctx context.Context, m *session.Manager, request session.OpenRequest, nb *notebook.Notebook, opts *notebook.Options) error {
-	instance, err := provision.Native(ctx, m, request, kernelOptions(opts.Log, nil))
+	instance, err := provision.Native(ctx, m, request, kernelOptions(opts.Log, nil, request.Language))
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
 
-// MinPython is the oldest Python that the runner works with.
-const MinPython = "3.9"
+// The oldest interpreters that the runners work with.
+const (
+	MinPython = "3.9"
+	MinNode   = "18"
+)
 
 // An Info says what an interpreter is.
 type Info struct {
@@ -21,6 +25,8 @@ type Info struct {
 	Executable string `json:"executable"`
 	// Version is its version, such as "3.12.1".
 	Version string `json:"version"`
+	// The rest is about Pythons only.
+
 	// Prefix is the environment that it belongs to (sys.prefix).
 	Prefix string `json:"prefix"`
 	// HasIPython reports whether it can import IPython; IPython is the version if
@@ -59,36 +65,54 @@ if sys.version_info >= (3, 9):
 print(json.dumps(info))
 `
 
+const inspectNodeProgram = `process.stdout.write(JSON.stringify({executable: process.execPath, version: process.versions.node}))`
+
 // Inspect runs a Python interpreter, a path or a name that is looked up on PATH,
 // and returns what it is. It returns an error that wraps [ErrInterpreter] and says
 // what is wrong when the interpreter is missing, does not run or is too old.
 func Inspect(ctx context.Context, interpreter string) (Info, error) {
+	info, err := ask(ctx, "python", interpreter, "-c", inspectProgram)
+	if err == nil && older(info.Version, MinPython) {
+		err = fmt.Errorf("python %q %w: it is Python %s, and %s or newer is needed", interpreter, ErrInterpreter, info.Version, MinPython)
+	}
+	return info, err
+}
+
+// InspectNode is [Inspect] for Node.js, which runs JavaScript.
+func InspectNode(ctx context.Context, interpreter string) (Info, error) {
+	info, err := ask(ctx, "node", interpreter, "-e", inspectNodeProgram)
+	if err == nil && older(info.Version, MinNode) {
+		err = fmt.Errorf("node %q %w: it is Node.js %s, and %s or newer is needed", interpreter, ErrInterpreter, info.Version, MinNode)
+	}
+	return info, err
+}
+
+// ask runs an interpreter with a program that prints an Info. kind names it in
+// errors.
+func ask(ctx context.Context, kind, interpreter string, args ...string) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, inspectWait)
 	defer cancel()
 	path, err := exec.LookPath(interpreter)
 	if err != nil {
-		return Info{}, fmt.Errorf("python %q %w: not found", interpreter, ErrInterpreter)
+		return Info{}, fmt.Errorf("%s %q %w: not found", kind, interpreter, ErrInterpreter)
 	}
-	cmd := exec.CommandContext(ctx, path, "-c", inspectProgram)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.WaitDelay = time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if ctx.Err() != nil {
-		return Info{}, fmt.Errorf("python %q %w: it does not answer: %w", interpreter, ErrInterpreter, ctx.Err())
+		return Info{}, fmt.Errorf("%s %q %w: it does not answer: %w", kind, interpreter, ErrInterpreter, ctx.Err())
 	}
 	if err != nil {
-		return Info{}, fmt.Errorf("python %q %w: it does not run: %w%s", interpreter, ErrInterpreter, err, lastLine(stderr.String()))
+		return Info{}, fmt.Errorf("%s %q %w: it does not run: %w%s", kind, interpreter, ErrInterpreter, err, lastLine(stderr.String()))
 	}
 	// A sitecustomize may print before us.
 	out = bytes.TrimSpace(out)
 	out = out[bytes.LastIndexByte(out, '\n')+1:]
 	var info Info
 	if err := json.Unmarshal(out, &info); err != nil || info.Version == "" {
-		return Info{}, fmt.Errorf("python %q %w: it answers as no python does", interpreter, ErrInterpreter)
-	}
-	if tooOld(info.Version) {
-		return info, fmt.Errorf("python %q %w: it is Python %s, and %s or newer is needed", interpreter, ErrInterpreter, info.Version, MinPython)
+		return Info{}, fmt.Errorf("%s %q %w: it answers as no %s does", kind, interpreter, ErrInterpreter, kind)
 	}
 	if info.Executable == "" {
 		info.Executable = path
@@ -96,12 +120,15 @@ func Inspect(ctx context.Context, interpreter string) (Info, error) {
 	return info, nil
 }
 
-func tooOld(version string) bool {
-	var major, minor int
-	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+// older reports whether a version is older than the oldest that is good, or none.
+func older(version, oldest string) bool {
+	var have, want [2]int
+	if _, err := fmt.Sscanf(version, "%d.%d", &have[0], &have[1]); err != nil {
 		return true
 	}
-	return major < 3 || major == 3 && minor < 9
+	// That a number is missing means 0.
+	_, _ = fmt.Sscanf(oldest, "%d.%d", &want[0], &want[1])
+	return slices.Compare(have[:], want[:]) < 0
 }
 
 // lastLine returns the last line of an interpreter's complaint for an error text.

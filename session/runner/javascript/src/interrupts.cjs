@@ -78,6 +78,13 @@ class Interrupts {
     return value;
   }
 
+  // names returns the names that cells have declared with let, const and class.
+  names() {
+    let names = [];
+    this._post('Runtime.globalLexicalScopeNames', {}, (error, r) => (names = error ? [] : r.names));
+    return names;
+  }
+
   // guard runs a function of the runner's that calls code of users, and returns
   // its value. It throws Interrupted if the code was cut.
   guard(job) {

@@ -5,6 +5,7 @@ const owner = require('./owner.cjs');
 const display = require('./display.cjs');
 const { transform } = require('./source.cjs');
 const { Interrupted } = require('./interrupts.cjs');
+const { History } = require('./history.cjs');
 const { Surroundings } = require('./surroundings.cjs');
 
 class Kernel {
@@ -20,7 +21,7 @@ class Kernel {
     this.waiting = []; // asks that came meanwhile
     this.started = null;
     this.surroundings = new Surroundings();
-    this.history = [];
+    this.history = new History();
   }
 
   // received takes a packet of the agent's.
@@ -89,7 +90,7 @@ class Kernel {
   async _serve(request) {
     const handler = this.services[request.type];
     try {
-      const content = handler === undefined ? undefined : await owner.run(request, () => this.interrupts.guard(() => handler(request)));
+      const content = handler === undefined ? undefined : await this._guard(request, () => handler(request));
       if (request.finished) return;
       if (content !== undefined) this._answer(request, content, {});
       this._done(request);
@@ -106,8 +107,7 @@ class Kernel {
     request.count = this.count;
     if (store) {
       this.count++;
-      request.entry = { line: request.count, code, output: null };
-      this.history.push(request.entry);
+      request.entry = this.history.add(request.count, code);
     }
     this.output.message(request, 'execute_input', { code, execution_count: request.count });
     // A cell with nothing in it does not count.

@@ -80,6 +80,7 @@ function begin(kernel, { texts }) {
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true, enumerable: false });
   }
   Object.assign(kernel.services, services.create(kernel));
+  Object.assign(kernel.asks, services.asks(modules));
   process.on('uncaughtException', (error) => kernel.late(error, 'Uncaught '));
   process.on('unhandledRejection', (error) => kernel.late(error, 'Uncaught (in promise) '));
   process.reallyExit = (code) => {

@@ -1,5 +1,6 @@
 'use strict';
 // Cells as text: a tokenizer, and what is done with its tokens.
+const vm = require('vm');
 
 const PLAIN_WORD = /[\p{ID_Start}$_#][\p{ID_Continue}$\u200c\u200d]*/uy;
 const NUMBER = /(?:0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?)n?/y;
@@ -13,6 +14,8 @@ const CLOSES = { ')': '(', ']': '[', '}': '{' };
 
 // tokenize returns the tokens of code without space and comments, as {type, text,
 // start, end, depth}, and what is open at its end: brackets, '`', '/*' or a quote.
+// tokens.comment is set if it ends in a line comment, tokens.unbalanced if a bracket
+// closes that was not open.
 function tokenize(code) {
   const tokens = [];
   const open = []; // {text, expression}
@@ -57,6 +60,7 @@ function tokenize(code) {
     const c = code[at];
     if (code.startsWith('//', at)) {
       at = lineEnd(code, at);
+      tokens.comment = at === code.length;
     } else if (code.startsWith('/*', at)) {
       const end = code.indexOf('*/', at + 2);
       if (end < 0) {
@@ -244,4 +248,26 @@ function staticImport(tokens, i) {
   return { text: script, last: at - 1 };
 }
 
-module.exports = { tokenize, transform, IMPORT };
+// isComplete returns the content of is_complete_reply.
+function isComplete(code) {
+  const { tokens, open } = tokenize(code);
+  const last = open[open.length - 1];
+  if (last === '"' || last === "'") return { status: 'invalid' };
+  if (tokens.unbalanced) return { status: 'invalid' };
+  if (open.length > 0) {
+    const line = code.slice(code.lastIndexOf('\n') + 1);
+    const opened = /[{([]\s*$/.test(line) ? '  ' : '';
+    return { status: 'incomplete', indent: /^\s*/.exec(line)[0] + opened };
+  }
+  const script = transform(code);
+  try {
+    new vm.Script(`(async () => {${script}\n})`, { filename: 'cell' });
+    return { status: 'complete' };
+  } catch (error) {
+    // What goes on after the end is missing there.
+    const line = Number(/^cell:(\d+)/.exec(error.stack)?.[1] ?? 0);
+    return line > script.split('\n').length ? { status: 'incomplete', indent: '' } : { status: 'invalid' };
+  }
+}
+
+module.exports = { tokenize, transform, isComplete, IMPORT };
