@@ -142,6 +142,7 @@ func (l *transferLink) put(ctx context.Context, t wire.Transfer, content io.Read
 	}()
 	sent, sentErr := l.putData(ctx, content, func() bool { return len(answers) > 0 })
 	var local *localError
+	whole := false
 	switch {
 	case errors.As(sentErr, &local):
 		l.broken = true
@@ -155,6 +156,7 @@ func (l *transferLink) put(ctx context.Context, t wire.Transfer, content io.Read
 		_ = l.conn.SetReadDeadline(time.Now().Add(lastTime))
 	default:
 		sentErr = l.send(wire.End{Type: wire.TypeEnd, Size: sent})
+		whole = true
 	}
 	a := <-answers
 	var refused *transferError
@@ -168,7 +170,7 @@ func (l *transferLink) put(ctx context.Context, t wire.Transfer, content io.Read
 	case a.err != nil:
 		l.broken = true
 		return 0, a.err
-	case a.end.Size != sent:
+	case !whole || a.end.Size != sent:
 		l.broken = true
 		return 0, fmt.Errorf("%w: %d bytes have arrived of %d", wire.ErrPacket, a.end.Size, sent)
 	}
@@ -258,7 +260,10 @@ func (l *transferLink) receive(take func(name string, part []byte) error) (*wire
 			return nil, fmt.Errorf("%w: %w", wire.ErrPacket, err)
 		}
 		if head.Type != wire.TypeData {
-			return parseEnd(p)
+			end, err := parseEnd(p)
+			var said *transferError
+			l.broken = err != nil && !errors.As(err, &said)
+			return end, err
 		}
 		if err := take(head.Name, p.Part(0)); err != nil {
 			l.broken = true
