@@ -594,6 +594,47 @@ func TestUploadToFullDisk(t *testing.T) {
 	}
 }
 
+// peers D1, D21: the content of a file decides whether it is sent, and what is
+// counted are its bytes.
+func TestRunSendsChangedContentOnly(t *testing.T) {
+	m := scripted(t, t.TempDir())
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "data")
+	for _, step := range []struct {
+		what, cwd, content string
+		sent               bool
+	}{
+		{"first", "", "ü1", true}, {"the same", "", "ü1", false}, {"changed", "", "ü2", true}, {"back", "", "ü1", true},
+		{"in another directory", "sub", "ü1", true}, {"there again", "sub", "ü1", false},
+	} {
+		if err := os.WriteFile(file, []byte(step.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var total int64
+		r := script("print done")
+		r.Session, r.KeepAlive, r.Cwd = "one", true, filepath.Join(dir, step.cwd)
+		if err := os.MkdirAll(r.Cwd, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r.Files = map[string]session.File{"data": {Path: file}}
+		r.OnProgress = func(p session.Progress) {
+			if p.Stage == session.StageUploading && p.Total != nil {
+				total = *p.Total
+				if p.Unit != "bytes" {
+					t.Errorf("%s: counted in %q, want bytes", step.what, p.Unit)
+				}
+			}
+		}
+		run(t, m, r)
+		if sent := total > 0; sent && (!step.sent || total != 3) {
+			t.Errorf("%s: %d bytes were sent, want %v", step.what, total, step.sent)
+		}
+		if got := contentOf(t, filepath.Join(r.Cwd, "data")); got != step.content {
+			t.Errorf("%s: the session has %q, want %q", step.what, got, step.content)
+		}
+	}
+}
+
 // Many files go in one run.
 func TestRunSendsManyFiles(t *testing.T) {
 	m := scripted(t, t.TempDir())
