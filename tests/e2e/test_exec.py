@@ -267,13 +267,13 @@ class Streams(ExecCase):
 
 class Signals(ExecCase):
     def ended_by(self, number):
-        process = self.start("--json", "print('in', flush=True); import time; time.sleep(600)")
-        eventually(leftovers.runners, "the run has a language process")
-        listed = eventually(lambda: [s for s in json.loads(gokernel("sessions", "list", "--json")) if s["state"] == "busy"],
-                            "the code runs")
-        self.assertEqual(len(listed), 1)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=TIMEOUT)
+        with tempfile.TemporaryDirectory() as directory:
+            printed = os.path.join(directory, "printed")
+            process = self.start("--json", "import time\nprint('in', flush=True)\nopen(%r, 'w').close()\ntime.sleep(600)" % printed)
+            eventually(lambda: os.path.exists(printed), "the code has printed", TIMEOUT)
+            self.assertTrue(self.left.processes() and self.left.files() and self.left.rows(), "the test is blind")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=TIMEOUT)
         return process.returncode, out, err
 
     def test_what_was_collected_is_printed(self):
