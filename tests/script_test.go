@@ -2,6 +2,7 @@ package tests
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gokernel/gokernel/session/agent/install/installtest"
 )
 
 // TestScript runs the scripts of script/, which use gokernel as a shell does.
@@ -18,7 +21,8 @@ import (
 //
 //	status N COMMAND [ARG...]
 //
-// runs a command that must exit with the status N.
+// runs a command that must exit with the status N. pip, uv and npm find the
+// packages of packageSources, and nothing else.
 func TestScript(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the scripts have Unix paths")
@@ -31,6 +35,7 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		missing(t, err)
 	}
+	sources := packageSources(t)
 	// State directories hold sockets, whose paths must be short.
 	root, err := os.MkdirTemp(built.dir, "script-")
 	if err != nil {
@@ -52,6 +57,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("PYTHON", python)
 			path := []string{filepath.Dir(binary), filepath.Dir(python), env.Getenv("PATH")}
 			env.Setenv("PATH", strings.Join(path, string(os.PathListSeparator)))
+			for name, value := range sources {
+				env.Setenv(name, value)
+			}
 			env.Defer(func() {
 				cmd := exec.Command(binary, "sessions", "close", "--all")
 				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+state)
@@ -63,6 +71,18 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
 	})
+}
+
+// packageSources serves packages until the test ends, and returns the environment
+// in which installers use them.
+func packageSources(t *testing.T) map[string]string {
+	index := installtest.NewIndex(t,
+		installtest.Wheel{Name: "apple", Version: "1.0"}, installtest.Wheel{Name: "apple", Version: "2.0"},
+		installtest.Wheel{Name: "pie", Version: "0.1", Requires: []string{"apple<2"}},
+	)
+	env := index.Env()
+	maps.Copy(env, installtest.NewRegistry(t, installtest.Module{Name: "plum", Version: "3.2.1"}).Env())
+	return env
 }
 
 func status(ts *testscript.TestScript, neg bool, args []string) {

@@ -20,7 +20,7 @@ import (
 	"github.com/gokernel/gokernel/session"
 )
 
-// Exit statuses, for scripts.
+// Exit statuses, for scripts. Those of exec are in exec.go.
 const (
 	exitOK       = 0
 	exitFailed   = 1 // it did not work
