@@ -58,6 +58,8 @@ func (c *caller) call(ctx context.Context, method string, args, value any) error
 			return fmt.Errorf("%s: the link to the agent broke: %w", method, io.ErrUnexpectedEOF)
 		case r.Code == wire.CodeFenced:
 			return ErrFenced
+		case r.Code == wire.CodeClosing:
+			return fmt.Errorf("the session %w: %s", ErrExpired, r.Error)
 		case r.Code != "":
 			return &transferError{code: r.Code, text: r.Error}
 		case value == nil:

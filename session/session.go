@@ -374,6 +374,10 @@ func (s *Session) call(ctx context.Context, method string, args, value any) erro
 		return conn, r, err
 	})
 	err := c.call(ctx, method, args, value)
+	var refused *refusedError
+	if errors.As(err, &refused) && refused.Code == wire.CodeClosing {
+		err = fmt.Errorf("session %s %w: %s", s.id, ErrExpired, refused.Message)
+	}
 	if errors.Is(err, sandbox.ErrNotFound) && !errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("session %s: %w: attach a kernel to start a new one, or close the session", s.id, ErrDead)
 	}

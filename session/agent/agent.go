@@ -83,6 +83,7 @@ type Agent struct {
 	term      time.Duration         // the lease
 	idleFrom  time.Time             // since when nothing has held the session; zero while held
 	attached  bool                  // something has been attached
+	over      string                // why the session ends for good; "" while it does not
 	conns     map[net.Conn]struct{} // all connections; nil once they have been ended
 	usage     usageSample
 	transfers int                  // that are under way
@@ -170,36 +171,55 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	a.answerForDead()
 	a.sweep()
 
-	var language, links sync.WaitGroup
+	var language, accepting, links sync.WaitGroup
 	language.Go(func() { a.dispatch(ctx) })
 	language.Go(func() { a.watchLease(ctx) })
-	links.Go(func() { a.accept(ctx, l, &links) })
+	accepting.Go(func() { a.accept(ctx, l, &links) })
 
 	<-ctx.Done()
 	var end *errEnd
 	if !errors.As(context.Cause(ctx), &end) {
 		end = &errEnd{reason: "the agent was told to stop", final: !a.isKept()}
 	}
+	if end.final {
+		a.isOver(end.reason)
+	}
 	a.log.Info("session ends", "reason", end.reason, "final", end.final)
 	language.Wait()
 	a.stopLanguages()
 	a.abortAll()
-	err := l.Close()
+	var err error
+	if !end.final { // whoever comes now finds that there is no agent
+		err = l.Close()
+	}
 	a.hangUp(end)
 	links.Wait()
 	a.background.Wait()
-	err = errors.Join(ignoreClosed(err), a.sandbox.Close(), a.journal.Close(), a.account.close())
-	if end.final {
-		err = errors.Join(err, os.RemoveAll(a.spec.Dir))
+	err = errors.Join(err, a.sandbox.Close(), a.journal.Close(), a.account.close())
+	if end.final { // until it is known everywhere, whoever comes is told
 		if a.opts.Ended != nil {
 			a.opts.Ended(end.reason)
 		}
+		err = errors.Join(ignoreClosed(err), ignoreClosed(l.Close()), os.RemoveAll(a.spec.Dir))
 	}
-	return err
+	accepting.Wait()
+	return ignoreClosed(err)
 }
 
 // end ends the session for good.
-func (a *Agent) end(reason string) { a.cancel(&errEnd{reason: reason, final: true}) }
+func (a *Agent) end(reason string) {
+	a.isOver(reason)
+	a.cancel(&errEnd{reason: reason, final: true})
+}
+
+// isOver notes that the session ends for good. Nothing new is let in any more.
+func (a *Agent) isOver(reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over == "" {
+		a.over = reason
+	}
+}
 
 func (a *Agent) isKept() bool {
 	a.mu.Lock()

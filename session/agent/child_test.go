@@ -87,11 +87,17 @@ func (c *child) kill() {
 
 func kill(t *testing.T, pid string) {
 	t.Helper()
+	sendSignal(t, pid, syscall.SIGKILL)
+}
+
+// sendSignal sends a signal.
+func sendSignal(t *testing.T, pid string, sig syscall.Signal) {
+	t.Helper()
 	n, err := strconv.Atoi(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(n, sig); err != nil {
 		t.Fatal(err)
 	}
 }

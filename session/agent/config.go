@@ -31,8 +31,9 @@ type Options struct {
 	Isolations map[string]sandbox.Isolation
 	// Languages finds a language by name.
 	Languages func(name string) (Language, bool)
-	// Ended is called when the session has ended for good and nothing of it is
-	// left. It may be nil.
+	// Ended is called when the session has ended for good: nothing of it runs any
+	// more, and its directory is about to go. Until it returns, whoever comes is
+	// told that the session ends. It may be nil.
 	Ended  func(reason string)
 	Logger *slog.Logger
 	// Grace replaces ownedGrace in tests; 0 means ownedGrace.

@@ -79,6 +79,8 @@ func (a *Agent) result(ctx context.Context, h *wire.Hello, call *wire.Call) *wir
 		result.Code = codeOf(err)
 	case errors.Is(err, wire.ErrFenced):
 		result.Code = wire.CodeFenced
+	case errors.Is(err, errOver):
+		result.Code = wire.CodeClosing
 	default:
 		result.Code = wire.CodeFailed
 	}
@@ -187,17 +189,22 @@ func (a *Agent) leave(h *wire.Hello, ack *wire.Ack) error {
 	return nil
 }
 
-// keep makes the session stand by itself, under a lease.
+// keep makes the session stand by itself, under a lease, which begins anew. One of
+// 0 is the present one.
 func (a *Agent) keep(lease time.Duration) error {
 	if lease < 0 {
 		return fmt.Errorf("%w: a lease of %v", errBad, lease)
 	}
 	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.endsLocked(); err != nil {
+		return err
+	}
 	a.kept = true
 	if lease > 0 {
 		a.term = lease
 	}
-	a.mu.Unlock()
+	a.idleFrom = time.Now() // if nothing holds it
 	a.touch()
 	return nil
 }

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gokernel/gokernel/session/wire"
@@ -32,26 +34,41 @@ func (a *Agent) watchLease(ctx context.Context) {
 		case <-a.tick:
 		case <-timer.C:
 		}
-		left, reason, held := a.remaining(time.Now())
-		if held {
+		switch left, reason, held := a.runOut(time.Now()); {
+		case held:
 			timer.Stop()
-			continue
-		}
-		if left <= 0 {
+		case left <= 0:
 			a.end(reason)
 			return
+		default:
+			timer.Reset(left)
 		}
-		timer.Reset(left)
 	}
+}
+
+// runOut is remaining, and when nothing is left the session is over from then
+// on: who comes in between holds it, who comes later is turned away, and nobody
+// is let in to find that it ends.
+func (a *Agent) runOut(now time.Time) (left time.Duration, reason string, held bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left, reason, held = a.remainingLocked(now)
+	if !held && left <= 0 && a.over == "" {
+		a.over = reason
+	}
+	return left, reason, held
 }
 
 // remaining returns how long the session still has and why it will end then,
 // or that something holds it.
 func (a *Agent) remaining(now time.Time) (left time.Duration, reason string, held bool) {
-	busy := a.busy()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.fronts) > 0 || a.kept && (busy || a.transfers > 0) {
+	return a.remainingLocked(now)
+}
+
+func (a *Agent) remainingLocked(now time.Time) (left time.Duration, reason string, held bool) {
+	if len(a.fronts) > 0 || a.kept && (a.transfers > 0 || a.busyLocked()) {
 		a.idleFrom = time.Time{}
 		return 0, "", true
 	}
@@ -68,17 +85,39 @@ func (a *Agent) remaining(now time.Time) (left time.Duration, reason string, hel
 	return a.idleFrom.Add(grace).Sub(now), "its front is gone", false
 }
 
-// busy reports whether the session runs something or is about to; code that
-// waits for input() when nobody could give it does not count.
-func (a *Agent) busy() bool {
-	waiting, _ := a.queue.counts()
-	r := a.queue.current()
+// busyLocked reports whether the session runs something or is about to; code
+// that waits for input() when nobody could give it does not count.
+func (a *Agent) busyLocked() bool {
+	r, waiting := a.queue.state()
 	if r == nil {
 		return waiting > 0
 	}
+	if len(a.fronts) > 0 {
+		return true
+	}
+	for _, p := range a.prompts {
+		if p.request == r {
+			return false
+		}
+	}
+	return true
+}
+
+// errOver is wrapped by errors about what comes when the session ends.
+var errOver = errors.New("the session ends")
+
+// ends returns an error that wraps errOver when the session ends for good.
+func (a *Agent) ends() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.prompts) == 0 || len(a.fronts) > 0
+	return a.endsLocked()
+}
+
+func (a *Agent) endsLocked() error {
+	if a.over == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errOver, a.over)
 }
 
 // ownerLost interrupts what a front that went without a word runs in an owned

@@ -99,20 +99,37 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, links *sync.WaitGrou
 				return
 			}
 		}
-		links.Go(func() {
+		if !a.remember(c, links) {
+			a.turnAway(c)
+			continue
+		}
+		go func() {
+			defer links.Done()
 			if err := a.handle(ctx, c); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 				a.log.Debug("connection ended", "error", err)
 			}
-		})
+		}()
 	}
+}
+
+// turnAway answers a connection that comes when all have been ended: what is
+// asked by then has byeTime.
+func (a *Agent) turnAway(c net.Conn) {
+	defer c.Close() // its error says nothing after what the reads and writes said
+	over := a.ends()
+	if over == nil || c.SetDeadline(time.Now().Add(byeTime)) != nil {
+		return
+	}
+	_, err := wire.NewReader(c, maxHello).Read()
+	if err == nil {
+		err = refuse(c, wire.CodeClosing, over.Error())
+	}
+	a.log.Debug("a connection comes too late", "error", err)
 }
 
 // handle serves one connection and closes it.
 func (a *Agent) handle(ctx context.Context, c net.Conn) error {
 	defer a.forget(c)
-	if !a.remember(c) {
-		return nil
-	}
 	if err := c.SetDeadline(time.Now().Add(helloTime)); err != nil {
 		return err
 	}
@@ -135,6 +152,9 @@ func (a *Agent) handle(ctx context.Context, c net.Conn) error {
 	welcome := wire.Welcome{
 		Type: wire.TypeWelcome, Version: min(h.Version, wire.Version), Session: a.spec.ID, Epoch: a.journal.Epoch(), Kept: a.isKept(),
 	}
+	if over := a.ends(); over != nil {
+		return refuse(c, wire.CodeClosing, over.Error())
+	}
 	switch h.Link {
 	case "control":
 		if err := writeHead(c, welcome); err != nil {
@@ -149,15 +169,16 @@ func (a *Agent) handle(ctx context.Context, c net.Conn) error {
 	return refuse(c, wire.CodeBad, fmt.Sprintf("link %.40q is not known: data, control and transfer are", h.Link))
 }
 
-// remember notes a connection, so that it is closed at the end. It reports
-// whether there is still time for one.
-func (a *Agent) remember(c net.Conn) bool {
+// remember notes a connection, which counts in links, so that it is closed at the
+// end. It reports whether there is still time for one.
+func (a *Agent) remember(c net.Conn, links *sync.WaitGroup) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.conns == nil {
 		return false
 	}
 	a.conns[c] = struct{}{}
+	links.Add(1)
 	return true
 }
 
@@ -190,8 +211,11 @@ func (a *Agent) serveData(ctx context.Context, c net.Conn, r *wire.Reader, h *wi
 	if b, ok := c.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = b.SetWriteBuffer(linkBuffer) // slower without, no more
 	}
-	if !a.attach(f) {
-		return refuse(c, wire.CodeFenced, "another kernel has taken over this session")
+	switch err := a.attach(f); {
+	case errors.Is(err, errOver):
+		return refuse(c, wire.CodeClosing, err.Error())
+	case err != nil:
+		return refuse(c, wire.CodeFenced, err.Error())
 	}
 	welcome.Start, welcome.First = a.place(f, h)
 	err := writeHead(c, welcome)
@@ -214,13 +238,16 @@ func (a *Agent) serveData(ctx context.Context, c net.Conn, r *wire.Reader, h *wi
 }
 
 // attach adds f. A kernel's front takes over from another one; a connection
-// that the same front had before is closed. It reports whether f may attach.
-func (a *Agent) attach(f *front) bool {
+// that the same front had before is closed. The error wraps wire.ErrFenced or errOver.
+func (a *Agent) attach(f *front) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.endsLocked(); err != nil {
+		return err
+	}
 	if f.owner == wire.KernelOwner {
 		if _, ok := a.fenced[f.name]; ok {
-			return false
+			return wire.ErrFenced
 		}
 		if a.kernel != "" && a.kernel != f.name {
 			a.fenced[a.kernel] = struct{}{} // perhaps its link is just broken
@@ -239,7 +266,7 @@ func (a *Agent) attach(f *front) bool {
 	a.fronts[f] = struct{}{}
 	a.attached = true
 	a.touch()
-	return true
+	return nil
 }
 
 // detach removes f, whose connection has ended.

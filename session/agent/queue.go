@@ -322,6 +322,13 @@ func (q *queue) current() *request {
 	return q.running
 }
 
+// state returns what runs, which may be nil, and how many requests wait.
+func (q *queue) state() (running *request, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running, len(q.waiting)
+}
+
 // counts returns how many requests wait and how many executes were performed.
 func (q *queue) counts() (waiting, total int) {
 	q.mu.Lock()

@@ -255,7 +255,7 @@ const (
 	CallRestart   = "restart"   // a new language process
 	CallDetach    = "detach"    // args: DetachArgs; the front goes and leaves the session
 	CallClose     = "close"     // the session ends
-	CallKeep      = "keep"      // args: KeepArgs
+	CallKeep      = "keep"      // args: KeepArgs; the session is kept, and its lease begins anew
 	CallRuns      = "runs"      // result: []RunRecord, oldest first
 	CallList      = "list"      // args: ListArgs; result: []FileInfo
 	CallFetched   = "fetched"   // args: FetchedArgs; the run's downloads have been fetched
@@ -289,7 +289,7 @@ type DetachArgs struct {
 	Ack *Ack `json:"ack,omitempty"` // its last, if it has any to send
 }
 
-// KeepArgs make a session stand by itself, under a lease.
+// KeepArgs make a session stand by itself, under a lease, which begins anew.
 type KeepArgs struct {
 	Lease time.Duration `json:"lease"` // idle time after which it closes; 0 keeps the present one
 }
