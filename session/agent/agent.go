@@ -34,6 +34,8 @@ import (
 //	dispatch  performs the queue, one request at a time; the only one that starts
 //	          language processes and that handles their deaths
 //	read      one a language process: turns its packets into frames
+//	answer    one a call of the code on its agent, maxCalling a language process at
+//	          most
 //	watch     one a language process: waits for its end, empties its pipes
 //	restart   replaces the language process when its own code asks for it
 //	limit     one a run with a time limit, until it is over

@@ -99,12 +99,42 @@ func (c *course) enter(stage wire.Stage) {
 	c.schedule(now)
 }
 
+// show makes the stages visible from now on, unless nobody wants to see them.
+func (c *course) show() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	never := c.r.execute.Silent || c.r.run != nil && c.r.run.Progress == wire.ProgressNever
+	if c.over || c.stage < 0 || c.see == shown || never {
+		return
+	}
+	c.see = shown
+	now := time.Now()
+	if !c.visible {
+		c.emit(now)
+	}
+	c.schedule(now)
+}
+
 // leave notes what the present stage took until now. The caller holds mu.
 func (c *course) leave(now time.Time) {
 	if c.stage >= 0 {
 		c.took[c.stage] += now.Sub(c.since)
-		c.last[c.stage] = c.now
+		c.last[c.stage] = sum(c.last[c.stage], c.now)
 	}
+}
+
+// sum returns the counts of a stage that was entered twice.
+func sum(first, second wire.Progress) wire.Progress {
+	switch {
+	case first.Done == nil:
+		return second
+	case second.Done == nil:
+		return first
+	case first.Unit == second.Unit:
+		done := *first.Done + *second.Done
+		second.Done = &done
+	}
+	return second
 }
 
 // report is a report of the present stage. A percentage never goes back.

@@ -118,6 +118,7 @@ func (a *Agent) perform(ctx context.Context, r *request, abort string) {
 	for {
 		select {
 		case <-r.done:
+			p.endCalls(ctx)
 			switch {
 			case r.run != nil:
 				a.conclude(ctx, r, p)

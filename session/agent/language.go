@@ -52,6 +52,7 @@ type process struct {
 	writes  sync.Mutex // held while a packet is written
 	signals *os.File   // write end of the interrupt pipe
 	pipes   [2]*outPipe
+	calls   calls
 	asks    questions
 
 	interpreter string // that it was started with
@@ -242,6 +243,7 @@ func (p *process) perform(ctx context.Context, r *request) error {
 
 // interrupt interrupts the request with this id if it is the one that runs.
 func (p *process) interrupt(id string) error {
+	p.interruptCall(id)
 	if err := writeNow(p.signals, []byte(id+"\n")); err != nil {
 		p.lang.a.log.Debug("naming what to interrupt", "error", err) // without a name SIGINT hits whatever runs
 	}
@@ -277,6 +279,7 @@ func (p *process) watch(read <-chan struct{}) {
 	}
 	cancel()
 	<-read // the channel's other end is closed now
+	p.endCalls(context.Background())
 	for _, pipe := range p.pipes {
 		p.drain(pipe, true)
 	}
@@ -284,6 +287,7 @@ func (p *process) watch(read <-chan struct{}) {
 	if err := p.release(); err != nil {
 		a.log.Warn("closing the language process's descriptors", "error", err)
 	}
+	p.calls.answering.Wait()
 	a.deaths <- p
 	close(p.dead)
 }

@@ -35,6 +35,8 @@ type runnerHead struct {
 	Prompt  uint64 `json:"prompt"`
 	Ask     uint64 `json:"ask"`
 	Error   string `json:"error"`
+	Call    uint64 `json:"call"`
+	Method  string `json:"method"`
 }
 
 // read turns the runner's packets into frames until the channel ends. Nothing
@@ -105,6 +107,8 @@ func (p *process) take(packet *wire.Packet) (kept bool, err error) {
 		}
 	case "answer":
 		p.answered(&h, packet.Part(0))
+	case "call":
+		return false, p.called(&h, packet.Part(0))
 	case "ready":
 		return false, p.setReady(packet.Part(0))
 	case "exit":

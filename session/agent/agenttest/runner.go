@@ -38,6 +38,9 @@ import (
 //	touch FILE                 makes a file
 //	input PROMPT               asks
 //	child                      starts a process that outlives the runner
+//	call ID METHOD ARGS        asks the agent in the name of the request ID, - for
+//	                           its own, and prints the answer
+//	calls N METHOD             likewise, N times, without waiting
 //	bad           garbage      outputs that are not well-formed; bytes that are no packet
 //	deaf FILE                  makes FILE, and reads no packet any more
 type Language struct{}
@@ -73,6 +76,7 @@ type scripted struct {
 	vars    map[string]string
 	sigint  chan os.Signal
 	prompts int
+	asked   int
 }
 
 func runner() int {
@@ -281,6 +285,14 @@ func (s *scripted) command(id, line string) string {
 		}
 	case "input":
 		return s.input(id, rest)
+	case "call":
+		return s.call(id, rest)
+	case "calls":
+		n, _ := strconv.Atoi(strings.Fields(rest)[0])
+		for range n {
+			s.asked++
+			s.send(map[string]any{"type": "call", "id": id, "call": s.asked, "method": strings.Fields(rest)[1]}, []byte("{}"))
+		}
 	case "child": // a process that outlives its parent
 		cmd := exec.Command("sleep", "300")
 		if cmd.Start() != nil {
@@ -297,6 +309,45 @@ func (s *scripted) command(id, line string) string {
 		return "UnknownCommand"
 	}
 	return ""
+}
+
+// call asks the agent and prints what it answers.
+func (s *scripted) call(id, line string) string {
+	words := strings.SplitN(line, " ", 3)
+	if len(words) < 3 {
+		return "SyntaxError"
+	}
+	as := words[0]
+	if as == "-" {
+		as = id
+	}
+	s.asked++
+	s.send(map[string]any{"type": "call", "id": as, "call": s.asked, "method": words[1]}, []byte(words[2]))
+	for {
+		p, err := s.in.Read()
+		if err != nil {
+			os.Exit(0)
+		}
+		var h struct {
+			Type  string `json:"type"`
+			Call  int    `json:"call"`
+			Error string `json:"error"`
+		}
+		if json.Unmarshal(p.Head, &h) != nil {
+			os.Exit(1)
+		}
+		switch {
+		case h.Type == "shutdown":
+			os.Exit(0)
+		case h.Type != "result" || h.Call != s.asked:
+		case h.Error != "":
+			s.print(id, "refused: "+h.Error+"\n")
+			return ""
+		default:
+			s.print(id, string(p.Part(0))+"\n")
+			return ""
+		}
+	}
 }
 
 // fill fills memory, of which the Go runtime knows nothing, and gives it back.
