@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"kernel/provision": {"kernel", "kernel/zmq", "kernelspec", "sandbox", "session", "session/wire"},
 	"notebook":         {"protocol", "kernel"},
 	"server":           {"protocol", "kernel", "kernel/provision", "kernelspec", "notebook", "session"},
+	"examples/*":       {"session"},
 	"cmd/gokernel":     {"internal/cli"},
 	"internal/cli":     {"**"},
 	"internal/cli/*":   {"**"},
@@ -196,6 +197,8 @@ func TestImportTable(t *testing.T) {
 		{"server", "session/wire", false},
 		{"internal/cli", "session/agent", true},
 		{"cmd/gokernel", "kernel", false},
+		{"examples/session/simple", "session", true},
+		{"examples/session/simple", "session/wire", false},
 	}
 	for _, test := range tests {
 		allowed, ok := rule(test.from)

@@ -24,6 +24,7 @@ import (
 	"github.com/gokernel/gokernel/kernel/zmq"
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/session"
+	"github.com/gokernel/gokernel/session/agent/install/installtest"
 )
 
 // How much is measured.
@@ -60,10 +61,13 @@ type sessionBench struct {
 
 func newSessionBench(t *testing.T) *sessionBench {
 	e := newEnvironment(t)
-	index := serveWheels(t, wheel{name: "benchmarked", version: "1.0", code: "value = 1\n"})
+	env := append(os.Environ(), e.vars...)
+	for name, value := range installtest.NewIndex(t, installtest.Wheel{Name: "benchmarked", Version: "1.0"}).Env() {
+		env = append(env, name+"="+value)
+	}
 	m, err := session.NewManager(session.Options{
 		StateDir: filepath.Join(e.state, "gokernel"), Agent: e.binary, Interpreters: map[string]string{"python": e.python},
-		Env: append(append(os.Environ(), e.vars...), index...),
+		Env: env,
 	})
 	if err != nil {
 		t.Fatal(err)
