@@ -33,7 +33,8 @@ func (s *Session) ReadFile(ctx context.Context, path string, w io.Writer) (int64
 // WriteFile makes the file at path, relative to the session's working directory
 // and with slashes, what r gives until its end. It appears there complete or
 // not at all; missing directories are made. mode are its permission bits, 0
-// means 0644.
+// means those of the file that is there, else 0644. A read of r that blocks is
+// waited for, also when ctx ends.
 func (s *Session) WriteFile(ctx context.Context, path string, r io.Reader, mode fs.FileMode) error {
 	err := s.transfer(ctx, func(l *transferLink) error {
 		_, err := l.put(ctx, wire.Transfer{Path: path, Mode: uint32(mode.Perm())}, r)
@@ -72,7 +73,8 @@ type Command struct {
 	Cwd string
 	// Stdout and Stderr get what the program writes, as it comes; nil ones are
 	// left out. They are called one at a time from the caller's goroutine. One
-	// that blocks stops the program when its pipe is full.
+	// that blocks stops the program when its pipe is full. What the program has
+	// left running in the background is not waited for.
 	Stdout, Stderr io.Writer
 }
 

@@ -35,7 +35,7 @@ type Transfer struct {
 	Run   string `json:"run,omitempty"` // id of the run that Index is about
 	Index int    `json:"index,omitempty"`
 	Path  string `json:"path,omitempty"` // relative to the session's working directory, with slashes
-	Mode  uint32 `json:"mode,omitempty"` // of a put by path; 0 means 0644
+	Mode  uint32 `json:"mode,omitempty"` // of a put by path; 0 means that of the file that is there, else 0644
 }
 
 // A Data is the head of a packet with bytes of a file or of a command's output.
