@@ -338,12 +338,14 @@ func (c *call) tell(p *Progress) {
 
 // finish leaves the session, or closes it, and completes the response.
 func (c *call) finish(ctx context.Context, err error) error {
+	if c.stage != "" {
+		c.resp.Timing = c.timing(err) // the leaving is no part of the run
+	}
 	leaveErr := c.leave(ctx)
 	c.out.settle()
 	if c.stage == "" || !c.done { // nothing was begun, or a callback has panicked
 		return errors.Join(err, leaveErr)
 	}
-	c.resp.Timing = c.timing(err)
 	if !c.ended {
 		last := &Progress{Stage: StageCompleted}
 		if err != nil || !c.resp.Success {

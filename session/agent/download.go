@@ -137,6 +137,7 @@ func deliver(ctx context.Context, r *request, space *files.Workspace, report rep
 		left -= d.Size
 		all[name] = d
 	}
+	report("fetching files", maxDelivered-left, 0, "bytes")
 	return all, nil
 }
 
