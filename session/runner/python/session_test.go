@@ -55,6 +55,10 @@ func TestPackages(t *testing.T) {
 		if got := r.Must("import importlib; importlib.reload(d).version").Value(); got != "'2.0'" {
 			t.Errorf("got %s, want the newer version", got)
 		}
+		// Of the older one nothing is left that would make it two.
+		if got := missing(t, r, "gokernel-demo==2.0"); got != "[]" {
+			t.Errorf("got missing %s after %%pip, want none", got)
+		}
 	})
 }
 

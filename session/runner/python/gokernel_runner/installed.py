@@ -72,7 +72,7 @@ def _requirement(text: str) -> Optional[Requirement]:
         return None
 
 
-def _folder(path: str) -> Dict[str, List[str]]:
+def metadata_in(path: str) -> Dict[str, List[str]]:
     """Return the metadata in a folder by normal name."""
     found: Dict[str, List[str]] = {}
     for entry in os.listdir(path):
@@ -127,7 +127,7 @@ def _egg_requires(path: str) -> List[str]:
     return found
 
 
-_folders = _Kept(_folder)
+_folders = _Kept(metadata_in)
 _packages = _Kept(_metadata)
 
 

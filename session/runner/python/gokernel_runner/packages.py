@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import sysconfig
-from typing import List, Optional
+from typing import List, Optional, Set
 
 from . import command
 
@@ -34,15 +34,19 @@ def run_pip(line: str, packages: Optional[str]) -> int:
         )
     words = shlex.split(line)
     folder = _folder(words, packages)
+    before: Set[str] = set()
     if folder is not None:
         os.makedirs(folder, exist_ok=True)
         at = words.index("install") + 1
         words[at:at] = ["--target", folder, "--upgrade"]
+        before = set(os.listdir(folder))
         sys.stdout.write(
             "The packages of %s may not be changed: installing into the session's own"
             " folder %s, which is searched first.\n" % (sys.prefix, folder)
         )
     code = command.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
+    if code == 0 and folder is not None:
+        _drop_replaced(folder, before)
     _forget_caches()
     if code == 0 and "install" in words:
         sys.stdout.write(
@@ -50,6 +54,19 @@ def run_pip(line: str, packages: Optional[str]) -> int:
             " imported already.\n"
         )
     return code
+
+
+def _drop_replaced(folder: str, before: Set[str]) -> None:
+    """Remove the metadata of versions that pip has replaced, which it leaves there."""
+    import shutil
+
+    from .installed import metadata_in
+
+    for places in metadata_in(folder).values():
+        if any(os.path.basename(place) not in before for place in places):
+            for place in places:
+                if os.path.basename(place) in before:
+                    shutil.rmtree(place, ignore_errors=True)
 
 
 def _folder(words: List[str], packages: Optional[str]) -> Optional[str]:
