@@ -222,3 +222,16 @@ func TestAddEnv(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Code asks for packages while it runs: its process answers what it has while the
+// code waits.
+func TestCodeInstallsPackages(t *testing.T) {
+	x := installtest.NewIndex(t, installtest.Wheel{Name: "gk-asked", Version: "1.0"})
+	_, k := holdPython(t, x)
+	k.execute("r1", "%packages gk-asked", "import gk_asked; print(gk_asked.version)")
+	k.until("r1 status idle")
+	if got := k.text("r1", "stdout"); !strings.HasSuffix(got, "1.0\n") {
+		_, _, evalue := k.replyOf("r1")
+		t.Errorf("got %q, want the version; %s", got, evalue)
+	}
+}
