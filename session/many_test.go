@@ -15,10 +15,10 @@ import (
 	"github.com/gokernel/gokernel/session/agent/agenttest"
 )
 
-// runs is how many runs TestManyRuns performs. A thousand take five minutes.
-var runs = flag.Int("runs", 100, "how many short unkept runs to perform")
+// runs is how many runs TestManyRuns performs. A thousand take minutes.
+var runs = flag.Int("runs", 40, "how many short unkept runs to perform")
 
-// peers D7: a hundred short unkept runs, or a thousand with -runs 1000, leave no
+// peers D7: short unkept runs, 40, or a thousand with -runs 1000, leave no
 // process, file, socket or registry row, however they end.
 func TestManyRuns(t *testing.T) {
 	n := *runs
