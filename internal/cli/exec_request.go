@@ -59,7 +59,7 @@ func (d *durationFlag) Set(s string) error {
 func (f *execFlags) add(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVarP(&f.codeFile, "f", "f", "", "read the code from this `FILE`; - is standard input")
-	flags.StringVar(&f.language, "language", "", "language of the code: python or javascript (default: the session's, else that of -f's name, else python)")
+	flags.StringVar(&f.language, "language", "", "language of the code: python or javascript (default: that of -f's name, else the session's, else python)")
 	flags.StringVar(&f.session, "session", "", "run in the session with this id or name, which must exist unless --keep is given")
 	flags.BoolVar(&f.keep, "keep", false, "keep the session when the code is done; its id is told on stderr")
 	flags.StringArrayVar(&f.files, "file", nil, "send a file or directory before the code runs: `PATH[=SOURCE]`; may be repeated")
@@ -69,7 +69,7 @@ func (f *execFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.downloads, "download", nil, "bring a file back when the code is done: `PATH[=TARGET]`; may be repeated")
 	flags.Var(&f.lease, "lease", "how long a kept session may be idle: seconds, or a duration such as 90m (default 24h)")
 	flags.Var(&f.timeout, "timeout", "end the run after this time: seconds, or a duration such as 90s (default: never)")
-	flags.StringVar(&f.progress, "progress", "auto", "progress on stderr: `auto` (a bar on a terminal), plain, json or none")
+	flags.StringVar(&f.progress, "progress", "auto", "progress on stderr, one `MODE` of auto (a bar on a terminal), plain, json or none")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document about the run, and nothing else, on stdout")
 }
 
