@@ -93,8 +93,8 @@ type environment struct {
 	vars           []string
 }
 
-// newEnvironment installs our kernel specs, with and without IPython, into a
-// new environment. All gokernel processes in it are ended with the test.
+// newEnvironment installs our kernel specs, with and without IPython and for the
+// Node.js that may be there, into a new environment. All gokernel processes in it are ended with the test.
 func newEnvironment(t *testing.T) *environment {
 	t.Helper()
 	if testing.Short() {
@@ -134,6 +134,13 @@ func newEnvironment(t *testing.T) *environment {
 		cmd.Env = append(os.Environ(), e.vars...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("installing %s: %v\n%s", name, err, out)
+		}
+	}
+	if _, err := exec.LookPath("node"); err == nil {
+		cmd := exec.Command(binary, "install", "--prefix", filepath.Join(dir, "prefix"), "--language", "javascript")
+		cmd.Env = append(os.Environ(), e.vars...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("installing the JavaScript kernel: %v\n%s", err, out)
 		}
 	}
 	plain := filepath.Join(dir, "prefix", "share", "jupyter", "kernels", "gokernel-plain", "kernel.json")
@@ -219,4 +226,12 @@ func TestJupyter(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestJupyterJavaScript runs the suite of the JavaScript kernel.
+func TestJupyterJavaScript(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		missing(t, err)
+	}
+	newEnvironment(t).runPython(t, 4*time.Minute, "gokernel-javascript", "e2e", "javascript")
 }
