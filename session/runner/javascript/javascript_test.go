@@ -26,7 +26,9 @@ var code = runnertest.Code{
 	Input:       "console.log(await input('name?'))",
 	Interrupted: "Interrupted",
 	Exit:        "process.exit()",
-	Lines:       "for (let i = 0; i < 200000; i++) console.log(i)",
+	Cwd:         "console.log(process.cwd())", Chdir: "process.chdir('..')",
+	Getenv: "console.log(process.env.GOKERNEL_TEST ?? 'none')", Setenv: "process.env.GOKERNEL_TEST = 'changed'",
+	Lines: "for (let i = 0; i < 200000; i++) console.log(i)",
 }
 
 // workspace holds the program for all tests of the package.

@@ -5,6 +5,7 @@ const { inspect } = require('util');
 
 const OWN = path.dirname(__dirname);
 const FRAME = /^\s+at /;
+const SAME = /^\s+\.\.\. \d+ lines matching cause stack trace \.\.\.( \{| \[)?$/;
 const INTERNAL = /\(?node:internal\//;
 
 // lines returns the frames below the function fn.
@@ -35,6 +36,14 @@ function cleanText(text) {
   const out = [];
   let run = [];
   for (const line of text.split('\n')) {
+    const same = SAME.exec(line);
+    if (same) {
+      // The frames are shown with the cause.
+      out.push(...clean(run));
+      if (same[1]) out[out.length - 1] += same[1];
+      run = [];
+      continue;
+    }
     if (FRAME.test(line)) {
       // What inspect puts after the last frame of an error stays.
       const tail = / (\{|\[?\])$/.exec(line);

@@ -16,6 +16,9 @@ const { INTERRUPT } = require('./ring.cjs');
 const ECHO = 500;
 const AGAIN = 3; // milliseconds between two attempts
 const NOTICE = 20; // milliseconds that the link waits for the main thread
+// When a main thread that waits for a child, which began after the signal, gets it
+// once more: milliseconds after the interrupt.
+const NUDGES = [100, 400, 1600];
 
 class Interrupter {
   constructor(link, control) {
@@ -70,9 +73,7 @@ class Interrupter {
 
   _ids(chunk) {
     const ids = chunk.toString().split('\n').filter((id) => id !== '');
-    if (performance.now() > this.echoUntil) this.echoes = 0;
-    this.echoes += ids.length;
-    this.echoUntil = performance.now() + ECHO;
+    this._expect(ids.length);
     if (this.link.running !== null && ids.includes(this.link.running)) this.interrupt();
   }
 
@@ -89,9 +90,23 @@ class Interrupter {
   interrupt() {
     if (this.target === this.link.running) return;
     this.target = this.link.running;
+    this.since = performance.now();
+    this.nudges = 0;
     // This reaches a main thread that waits.
     this.link.main.postMessage({ interrupt: this.target });
     this._try(0);
+  }
+
+  _nudge() {
+    this.nudges++;
+    this._expect(1);
+    process.kill(-process.pid, 'SIGINT');
+  }
+
+  _expect(echoes) {
+    if (performance.now() > this.echoUntil) this.echoes = 0;
+    this.echoes += echoes;
+    this.echoUntil = performance.now() + ECHO;
   }
 
   _try(tries) {
@@ -102,6 +117,7 @@ class Interrupter {
     }
     const again = () => setTimeout(() => this._try(tries + 1), AGAIN);
     if (this.asking) {
+      if (performance.now() - this.since > (NUDGES[this.nudges] ?? Infinity)) this._nudge();
       again();
       return;
     }

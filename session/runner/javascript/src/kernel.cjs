@@ -1,5 +1,6 @@
 'use strict';
 // The requests of the agent, one at a time.
+const { MessageChannel } = require('worker_threads');
 const errors = require('./errors.cjs');
 const owner = require('./owner.cjs');
 const display = require('./display.cjs');
@@ -17,6 +18,9 @@ class Kernel {
     this.asks = {}; // handlers of asks
     this.count = 1; // of the next cell
     this.numbers = 0;
+    this.jobs = []; // each for a turn of its own
+    this.turns = new MessageChannel();
+    this.turns.port1.on('message', () => this._turn());
     this.active = null; // the request that runs
     this.waiting = []; // asks that came meanwhile
     this.started = null;
@@ -75,6 +79,7 @@ class Kernel {
 
   _request(request) {
     this.active = request;
+    request.count = this.count;
     owner.enter(request);
     this.output.owner(request, true);
     try {
@@ -104,7 +109,6 @@ class Kernel {
     const { content } = request;
     const code = typeof content.code === 'string' ? content.code : String(content.code ?? '');
     const store = content.store_history !== false && !request.silent && code.trim() !== '';
-    request.count = this.count;
     if (store) {
       this.count++;
       request.entry = this.history.add(request.count, code);
@@ -132,7 +136,7 @@ class Kernel {
     }
     const value = this.interrupts.value(r.result);
     if (value !== undefined && !request.silent) {
-      const shown = this._guard(request, () => display.plain(value)) ?? (await this._guard(request, () => display.bundle(value)));
+      const shown = (await this._guard(request, () => display.plain(value))) ?? (await this._guard(request, () => display.bundle(value)));
       if (request.finished) return;
       if (request.entry) request.entry.output = shown.data['text/plain'] ?? null;
       this.output.message(request, 'execute_result', { ...shown, execution_count: request.count });
@@ -143,8 +147,33 @@ class Kernel {
     this._done(request);
   }
 
+  // _guard runs code of users. V8 can only end it alone where it was not called from
+  // a promise's reaction, so that it has a turn of its own.
   _guard(request, job) {
-    return owner.run(request, () => this.interrupts.guard(job));
+    return new Promise((resolve, reject) => {
+      this._later(() => {
+        try {
+          resolve(owner.run(request, () => this.interrupts.guard(job)));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+
+  _later(job) {
+    this.jobs.push(job);
+    this.turns.port2.postMessage(null);
+  }
+
+  _turn() {
+    const job = this.jobs.shift();
+    this.interrupts.busy++;
+    try {
+      job();
+    } finally {
+      this.interrupts.busy--;
+    }
   }
 
   async _expressions(request) {
@@ -154,10 +183,10 @@ class Kernel {
     for (const [name, code] of Object.entries(wanted)) {
       try {
         const value = await this.value(request, String(code));
-        const shown = this._guard(request, () => display.plain(value)) ?? (await this._guard(request, () => display.bundle(value)));
+        const shown = (await this._guard(request, () => display.plain(value))) ?? (await this._guard(request, () => display.bundle(value)));
         found[name] = { status: 'ok', ...shown };
       } catch (error) {
-        found[name] = { status: 'error', ...this._described(request, error) };
+        found[name] = { status: 'error', ...(await this._guard(request, () => errors.safely(error))) };
       }
     }
     return found;
@@ -180,8 +209,11 @@ class Kernel {
 
   // _failed answers a request whose code, or whose handling, has thrown.
   _failed(request, error, where) {
+    this._later(() => this._fail(request, error, where));
+  }
+
+  _fail(request, error, where) {
     if (request.finished) return;
-    this.interrupts.busy++;
     const shown = this._described(request, error, where);
     if (error instanceof Interrupted) request.interrupted = true;
     if (request.type === 'execute_request') {
@@ -193,13 +225,12 @@ class Kernel {
       if (request.type.endsWith('_request')) this._answer(request, { status: 'error', ...shown }, {});
     }
     this._done(request);
-    this.interrupts.busy--;
   }
 
   _described(request, error, where) {
     if (error instanceof Interrupted) return errors.interrupted(error);
     try {
-      return this._guard(request, () => errors.safely(error, where));
+      return owner.run(request, () => this.interrupts.guard(() => errors.safely(error, where)));
     } catch (cut) {
       return errors.interrupted(cut);
     }
@@ -241,7 +272,8 @@ function object(text) {
 
 // syntaxAt returns the line of a cell that V8 cannot read, with a mark below it.
 function syntaxAt(request, code, thrown, details) {
-  if (!(thrown instanceof SyntaxError) || details.stackTrace?.callFrames?.[0]?.url === request.where) return '';
+  // One that code has thrown says itself where.
+  if (!(thrown instanceof SyntaxError) || errors.cleanText(String(thrown.stack)).includes('\n    at ')) return '';
   const text = code.split('\n')[details.lineNumber];
   if (text === undefined || (details.url !== undefined && details.url !== request.where)) return '';
   return `${request.where}:${details.lineNumber + 1}\n${text}\n${' '.repeat(details.columnNumber)}^\n\n`;

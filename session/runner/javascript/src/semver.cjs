@@ -30,17 +30,19 @@ function compare(a, b) {
   return Math.sign(a.tags.length - b.tags.length);
 }
 
-// A partial version: {numbers} with as many as are given.
+// partial returns a version as {numbers, tags, odd} with as many numbers as are
+// given, or null.
 function partial(text) {
   const m = PARTIAL.exec(text.trim());
   if (m === null) return null;
   const numbers = [];
-  for (const part of m.slice(1, 4)) {
-    if (part === undefined || /[xX*]/.test(part)) break;
-    numbers.push(Number(part));
-  }
+  const parts = m.slice(1, 4).filter((part) => part !== undefined);
+  const open = parts.findIndex((part) => /[xX*]/.test(part));
+  // After a part that is left open a number has no meaning.
+  const odd = open >= 0 && parts.slice(open).some((part) => !/[xX*]/.test(part));
+  numbers.push(...parts.slice(0, open < 0 ? 3 : open).map(Number));
   const tags = m[4] === undefined || numbers.length < 3 ? [] : m[4].split('.');
-  return tags.includes('') || !numbers.every(Number.isSafeInteger) ? null : { numbers, tags };
+  return tags.includes('') || !numbers.every(Number.isSafeInteger) ? null : { numbers, tags, odd };
 }
 
 const full = ({ numbers, tags }) => ({ numbers: [0, 1, 2].map((i) => numbers[i] ?? 0), tags });
@@ -49,16 +51,16 @@ const full = ({ numbers, tags }) => ({ numbers: [0, 1, 2].map((i) => numbers[i] 
 // prereleases are no part of what is below it.
 function above({ numbers }, index) {
   const next = [0, 1, 2].map((i) => (i < index ? numbers[i] ?? 0 : i === index ? (numbers[i] ?? 0) + 1 : 0));
-  return { numbers: next, tags: ['0'] };
+  return { numbers: next, tags: ['0'], edge: true };
 }
 
 const ANY = [];
 
 // simple returns the comparators [operator, version] of one term, or null.
-function simple(term) {
+function simple(term, lenient) {
   const m = /^(>=|<=|>|<|=|\^|~>?|)\s*(.*)$/.exec(term);
   const p = m[2] === '' ? { numbers: [], tags: [] } : partial(m[2]);
-  if (p === null) return null;
+  if (p === null || (p.odd && !lenient && !/^[~^]/.test(m[1]))) return null;
   const low = full(p);
   const n = p.numbers.length;
   const operator = m[1][0] === '~' ? '~' : m[1];
@@ -76,9 +78,9 @@ function simple(term) {
     case '<=':
       return n === 3 ? [['<=', low]] : [['<', above(p, n - 1)]];
     case '>=':
-      return [['>=', low]];
+      return low.tags.length === 0 && low.numbers.every((x) => x === 0) ? ANY : [['>=', low]];
     case '<':
-      return [['<', n === 3 ? low : { ...low, tags: ['0'] }]];
+      return [['<', n === 3 ? low : { ...low, tags: ['0'], edge: true }]];
     default:
       return n === 3 ? [['=', low]] : to(n - 1);
   }
@@ -88,7 +90,7 @@ function simple(term) {
 function comparators(text) {
   const hyphen = /^\s*(\S+)\s+-\s+(\S+)\s*$/.exec(text);
   const terms = hyphen ? [`>=${hyphen[1]}`, `<=${hyphen[2]}`] : text.trim().replace(/([<>=~^]+)\s+/g, '$1').split(/\s+/);
-  const list = terms.map(simple);
+  const list = terms.map((term) => simple(term, hyphen !== null));
   return list.includes(null) ? null : list.flat();
 }
 
@@ -100,11 +102,13 @@ function satisfies(version, range) {
   const alternatives = range.split('||').map(comparators);
   if (alternatives.includes(null)) return null;
   if (v === null) return false;
-  return alternatives.some((list) => {
+  // As for npm, one that takes everything makes the others void.
+  const any = alternatives.find((list) => list.length === 0);
+  return (any ? [any] : alternatives).some((list) => {
     if (!list.every(([operator, limit]) => HOLDS[operator](compare(v, limit)))) return false;
     if (v.tags.length === 0) return true;
     // A prerelease is only meant where one of the same version is named.
-    return list.some(([, limit]) => limit.tags.length > 0 && limit.tags.join() !== '0' && limit.numbers.join() === v.numbers.join());
+    return list.some(([, limit]) => limit.tags.length > 0 && !limit.edge && limit.numbers.join() === v.numbers.join());
   });
 }
 
