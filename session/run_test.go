@@ -335,6 +335,14 @@ func TestRunAgentDies(t *testing.T) {
 		if next := run(t, m, session.Request{Code: "print alive", Session: resp.SessionID}); next.Stdout != "alive\n" {
 			t.Errorf("the next run gave %q", next.Stdout)
 		}
+		s, err := m.Get(t.Context(), resp.SessionID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.Wait(t.Context(), resp.RunID)
+		if !errors.Is(err, session.ErrDead) || again.Stdout != "before\n" {
+			t.Errorf("Wait = %+v, %v; want what the run had printed, also from the next agent", again, err)
+		}
 	}
 }
 

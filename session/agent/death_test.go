@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -110,6 +111,19 @@ func TestAgentDies(t *testing.T) {
 		"- status restarting", "- status starting")
 	if q.frame("r1 status busy").Epoch != 1 || q.frame("r1 status idle").Epoch != 2 {
 		t.Errorf("epochs %d and %d, want 1 and 2", q.frame("r1 status busy").Epoch, q.frame("r1 status idle").Epoch)
+	}
+	// AGENT 4: the runs of before are remembered.
+	raw, err := h.call("", "", wire.CallRuns, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var runs []wire.RunRecord
+	if err := json.Unmarshal(raw, &runs); err != nil {
+		t.Fatal(err)
+	}
+	if len(runs) != 3 || runs[0].ID != "r0" || runs[0].Stage != wire.StageCompleted || runs[0].Timing == nil ||
+		runs[1].ID != "r1" || runs[1].Stage != wire.StageFailed || runs[1].State != wire.RunDone || runs[2].ID != "r2" {
+		t.Errorf("got runs %+v, want r0 completed with its timing, r1 and r2 failed", runs)
 	}
 	// One first sent in the older epoch is never run.
 	q.requestAt("r9", "execute_request", map[string]any{"code": "print no"}, q.last, 1)

@@ -374,6 +374,7 @@ func (a *Agent) answerForDead() {
 		a.status(r, protocol.StateIdle)
 		a.finish(r)
 	}
+	a.recall()
 	a.publish(nil, &protocol.Status{ExecutionState: protocol.StateRestarting})
 }
 

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"cmp"
+	"encoding/json"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -39,6 +41,13 @@ func newHistory() *history { return &history{seed: maphash.MakeSeed()} }
 // accept remembers r, which is an execute, when it has come. ahead requests are
 // before it.
 func (h *history) accept(r *request, ahead int, language string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.add(r, ahead, language)
+}
+
+// add is accept. The caller holds mu.
+func (h *history) add(r *request, ahead int, language string) {
 	p := &past{
 		record: wire.RunRecord{
 			ID: r.ID, Owner: r.owner, Language: language, State: wire.RunQueued, Stage: wire.StageConnecting, Created: time.Now(),
@@ -50,10 +59,59 @@ func (h *history) accept(r *request, ahead int, language string) {
 		slices.Sort(packages)
 		p.asked = strings.Join(packages, "\n")
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	r.past = p
 	h.runs = append(h.runs, p)
+}
+
+// recall remembers what earlier agents of the session have run, by what the
+// journal has of it, which is answered by now.
+func (a *Agent) recall() {
+	executes := func(f *wire.Frame) bool {
+		return f.Kind == wire.KindRequest && f.MsgType == "execute_request" || f.MsgType == "execute_reply"
+	}
+	open := map[string]*past{}
+	h := a.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for cursor := (wire.Cursor{}); ; {
+		frames, upto := a.journal.Next(cursor, executes, batch)
+		for _, f := range frames {
+			if f.Kind == wire.KindRequest {
+				r := newRequest(wire.Request{ID: f.Request, MsgType: f.MsgType, Metadata: f.Metadata, Content: f.Content}, f.Owner, f.Epoch)
+				language := a.config.Language
+				if r.run != nil {
+					language = cmp.Or(r.run.Language, language)
+				}
+				h.add(r, 0, language)
+				r.past.record.Created = f.Time
+				open[r.ID] = r.past
+			} else if p := open[f.Request]; p != nil {
+				delete(open, f.Request)
+				p.record.State, p.record.Stage, p.record.Ended = wire.RunDone, wire.StageFailed, f.Time
+				if result := resultOf(f.Metadata); result != nil {
+					p.record.Timing = &result.Timing
+					if result.Timing.Failed == "" {
+						p.record.Stage = wire.StageCompleted
+					}
+				}
+				h.count()
+			}
+		}
+		if upto == cursor {
+			return
+		}
+		cursor = upto
+	}
+}
+
+// resultOf returns the result of a run in the metadata of its reply, or nil.
+func resultOf(metadata []byte) *wire.RunResult {
+	var m map[string]json.RawMessage
+	result := new(wire.RunResult)
+	if json.Unmarshal(metadata, &m) != nil || json.Unmarshal(m[wire.RunKey], result) != nil {
+		return nil
+	}
+	return result
 }
 
 // begin notes that a run's turn has come.
