@@ -64,6 +64,7 @@ type Manager struct {
 	isolation    string
 	env          []string
 	log          *slog.Logger
+	recent       recent
 }
 
 // NewManager returns a manager for the sessions of opts.StateDir, which is

@@ -139,6 +139,14 @@ func (c *call) prepare(ctx context.Context) error {
 // before anything is started.
 func (c *call) find(ctx context.Context) error {
 	c.stage, c.since = StageConnecting, time.Now()
+	if c.found = c.m.recent.get(c.r.Session); c.found != nil {
+		return c.suits(c.found)
+	}
+	return c.lookUp(ctx)
+}
+
+// lookUp asks the registry for the session.
+func (c *call) lookUp(ctx context.Context) error {
 	if c.r.Session != "" {
 		s, err := c.m.Get(ctx, c.r.Session)
 		if err == nil {
@@ -179,12 +187,20 @@ func (c *call) open(ctx context.Context) error {
 	}
 	err := c.attach(ctx, c.found)
 	if err == nil {
+		c.m.recent.put(c.r.Session, c.found)
 		return nil
 	}
-	if gone := errors.Is(err, ErrNotFound) || errors.Is(err, ErrExpired); !gone || !c.r.KeepAlive || IsID(c.r.Session) {
+	c.m.recent.forget(c.r.Session)
+	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExpired) {
 		return err
 	}
-	c.found = nil // it has just ended: its name is free
+	c.found = nil // it has ended: another one may have its name, or it is free
+	if err := c.lookUp(ctx); err != nil {
+		return err
+	}
+	if c.found != nil {
+		return c.attach(ctx, c.found)
+	}
 	return c.create(ctx)
 }
 

@@ -346,6 +346,43 @@ func TestRunAgentDies(t *testing.T) {
 	}
 }
 
+// peers D8: a session that a manager knows from a run before, and that another
+// manager has closed and made anew, is the new one for the next run.
+func TestRunInRemadeSession(t *testing.T) {
+	state := t.TempDir()
+	m, other := scripted(t, state), scripted(t, state)
+	use := func(m *session.Manager, code string) *session.Response {
+		r := script(code)
+		r.Session, r.KeepAlive = "again", true
+		return run(t, m, r)
+	}
+	first := use(m, "set x old")
+	use(m, "get x") // knows it by now
+	if err := other.Close(t.Context(), "again"); err != nil {
+		t.Fatal(err)
+	}
+	second := use(other, "set x new")
+	got := use(m, "get x")
+	if got.SessionID != second.SessionID || got.SessionID == first.SessionID || got.Stdout != "new\n" {
+		t.Errorf("got %q from session %s, want the new one's variable from %s", got.Stdout, got.SessionID, second.SessionID)
+	}
+	if err := other.Close(t.Context(), "again"); err != nil {
+		t.Fatal(err)
+	}
+	r := script("get x")
+	r.Session = "again"
+	if _, err := m.Run(t.Context(), r); !errors.Is(err, session.ErrExpired) {
+		t.Errorf("got error %v, want ErrExpired", err)
+	}
+	made := use(m, "set x third")
+	if made.SessionID == second.SessionID {
+		t.Error("got the session that was closed")
+	}
+	if err := m.Close(t.Context(), "again"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A session whose agent has died between runs is started again, and the run that
 // does so says what is lost.
 func TestRunInDeadSession(t *testing.T) {
