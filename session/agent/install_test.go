@@ -145,8 +145,6 @@ func TestFailedInstallIsNotRemembered(t *testing.T) {
 		{"gk-nowhere", "No matching distribution found for gk-nowhere"},
 		{"gk-later>=3", "gk-later>=3"},
 		{"gk-later", "pip did not install gk-later (exit status 1); it wrote:\n"},
-		{"--index-url=http://x", "options are not taken"},
-		{"x; rm -rf /", "is no variable"}, // peers D17
 	} {
 		id := "r" + string(rune('a'+i))
 		k.run(id, wire.Run{Packages: []string{"pip", test.spec}}, "print('ran')")
@@ -157,6 +155,17 @@ func TestFailedInstallIsNotRemembered(t *testing.T) {
 		}
 		if got := k.result(id + " execute_reply error InstallError"); got.Timing.Failed != wire.StageInstalling {
 			t.Errorf("%s: got failed stage %q, want installing", test.spec, got.Timing.Failed)
+		}
+	}
+	for id, test := range map[string]struct{ spec, want string }{ // peers D17
+		"option": {"--index-url=http://x", "options are not taken"},
+		"shell":  {"x; rm -rf /", "is no variable"},
+	} {
+		k.run(id, wire.Run{Packages: []string{"pip", test.spec}}, "print('ran')")
+		k.until(id + " status idle")
+		status, ename, evalue := k.replyOf(id)
+		if status != "error" || ename != nameInvalid || !strings.Contains(evalue, test.want) || k.text(id, "stdout") != "" {
+			t.Errorf("%s: got %s %s %q, want it refused with %q and no code run", test.spec, status, ename, evalue, test.want)
 		}
 	}
 	x.Add(installtest.Wheel{Name: "gk-later", Version: "1.0"})

@@ -46,6 +46,9 @@ func (a *Agent) enqueue(r *request) {
 	if err := a.assign(r); err != nil && r.invalid == nil {
 		r.invalid = err
 	}
+	if r.owner == wire.KernelOwner && r.invalid == nil { // a run's are checked by who made it
+		r.invalid = checkPackages(r.run, r.lang.name)
+	}
 	if !a.queue.meet(r) {
 		return
 	}

@@ -129,6 +129,16 @@ func TestWrongRunIsRefused(t *testing.T) {
 		"h": {map[string]any{"env": map[string]string{"A=B": "c"}}, ".env"},
 		"i": {"text", "gokernel"},
 		"j": {map[string]any{"pull": true}, ".pull"},
+		"k": {map[string]any{"files": map[string]any{"/etc/passwd": "x"}}, ".files: \\\"/etc/passwd\\\": it is absolute"},
+		"l": {map[string]any{"files": map[string]any{"a/../../b": "x"}}, ".files: \\\"a/../../b\\\""},
+		"m": {map[string]any{"files": map[string]any{"fine": "x", "bad": 5}}, ".files: \\\"bad\\\": the content"},
+		"n": {map[string]any{"files": []string{"/etc/passwd"}}, ".files: a array is not what belongs there, an object"},
+		"o": {map[string]any{"downloads": []string{"ok", "../x"}}, ".downloads[1]: \\\"../x\\\""},
+		"p": {map[string]any{"downloads": "x"}, ".downloads: a string is not what belongs there, a list"},
+		"q": {map[string]any{"env": map[string]string{"A": "b\x00c"}}, ".env"},
+		"r": {map[string]any{"env": map[string]any{"A": 5}}, ".env"},
+		"s": {map[string]any{"packages": []string{"--index-url=x"}}, ".packages[0]"},
+		"t": {map[string]any{"files": map[string]any{"x": map[string]any{"base64": "%%"}}}, ".files: \\\"x\\\""},
 	} {
 		metadata, err := json.Marshal(map[string]any{"mine": 1, wire.RunKey: c.spec})
 		if err != nil {
