@@ -55,9 +55,18 @@ func (p *process) ask(ctx context.Context, what string, content any) (json.RawMe
 		defer p.asks.mu.Unlock()
 		delete(p.asks.waiting, number)
 	}()
-	stop := context.AfterFunc(ctx, func() { _ = p.channel.SetWriteDeadline(time.Unix(1, 0)) }) // ends the write below
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = p.channel.SetWriteDeadline(time.Unix(1, 0)) // ends the write below
+		close(late)
+	})
 	err = p.send(askPacket{Type: "ask", Ask: number, What: what}, raw)
-	stop()
+	if !stop() {
+		<-late
+		if err == nil { // it came when all was written: what is written later has its time
+			_ = p.channel.SetWriteDeadline(time.Time{}) // a closed channel says so itself
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w: %w", what, errEnded, err)
 	}

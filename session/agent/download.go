@@ -129,13 +129,13 @@ func deliver(ctx context.Context, r *request, space *files.Workspace, report rep
 		if _, ok := all[name]; ok {
 			continue
 		}
-		report("fetching files", maxDelivered-left, 0, "bytes")
 		d, err := deliverOne(space, name, left)
 		if err != nil {
 			d = wire.Delivered{Code: codeOf(err), Error: err.Error()}
 		}
 		left -= d.Size
 		all[name] = d
+		report("fetching files", maxDelivered-left, 0, "bytes")
 	}
 	report("fetching files", maxDelivered-left, 0, "bytes")
 	return all, nil

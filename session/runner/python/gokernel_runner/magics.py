@@ -87,12 +87,6 @@ def packages(runner: Any, line: str) -> None:
         sys.stdout.write("Nothing to install: %s there already.\n" % ("it is" if len(wanted) == 1 else "all are"))
         return
     sys.stdout.write("Installed %s.\n" % ", ".join(p.replace("==", " ") for p in changed))
-    loaded = [n for n in (p.partition("==")[0] for p in changed) if n.replace("-", "_") in sys.modules]
-    if loaded:
-        sys.stdout.write(
-            "%s %s imported already: %%session restart is needed to use another version.\n"
-            % (", ".join(loaded), "is" if len(loaded) == 1 else "are")
-        )
 
 
 def timing(runner: Any, line: str) -> None:
