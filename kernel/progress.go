@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/gokernel/gokernel/protocol"
 	"github.com/gokernel/gokernel/session/wire"
@@ -79,16 +80,17 @@ func progressText(p *wire.Progress) string {
 		}
 		return "Done in " + roughly(p.Elapsed)
 	}
-	title, unit := message, ""
-	if message == "" {
-		title = stageTitle(p.Stage)
-	} else if p.Unit != "bytes" && p.Unit != "" {
-		unit = " " + oneLine(p.Unit)
+	title, unit := stageTitle(p.Stage), ""
+	if message != "" {
+		title = sentence(message)
+		if p.Unit != "bytes" {
+			unit = " " + oneLine(p.Unit)
+		}
 	}
 	var b strings.Builder
 	b.WriteString(title)
 	percent, known := percentOf(p)
-	counted := p.Done != nil && p.Unit != ""
+	counted := p.Done != nil && p.Unit != "" && !says(message, p)
 	switch {
 	case counted && p.Total != nil:
 		b.WriteString(": " + counts(*p.Done, *p.Total, p.Unit) + unit)
@@ -97,13 +99,13 @@ func progressText(p *wire.Progress) string {
 		}
 	case counted:
 		b.WriteString(": " + count(*p.Done, p.Unit) + unit + " so far")
-	case known:
+	case known && p.Done == nil:
 		fmt.Fprintf(&b, ": %d %%", int(percent))
 	}
 	switch {
 	case p.Remaining != nil:
 		b.WriteString(", about " + roughly(max(*p.Remaining, 1000)) + " left")
-	case !counted && !known && p.Elapsed >= 1000:
+	case p.Done == nil && !known && p.Elapsed >= 1000:
 		b.WriteString(", " + roughly(p.Elapsed) + " so far")
 	}
 	return b.String()
@@ -121,6 +123,21 @@ func progressHTML(p *wire.Progress, text string) string {
 			strconv.FormatFloat(percent, 'f', 1, 64))
 	}
 	return `<div style="font-size:90%">` + bar + `<span style="opacity:.75">` + html.EscapeString(text) + `</span></div>`
+}
+
+// says reports whether the message gives the one count of p already, as in
+// "installing 3 packages".
+func says(message string, p *wire.Progress) bool {
+	if p.Unit == "bytes" || p.Total != nil && *p.Total != *p.Done {
+		return false
+	}
+	return strings.Contains(message+" ", fmt.Sprintf(" %d ", *p.Done))
+}
+
+// sentence returns text with a capital at its beginning.
+func sentence(text string) string {
+	first, n := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[n:]
 }
 
 // percentOf returns how far the stage is, 0 to 100, if that is known.

@@ -16,6 +16,10 @@ func TestProgressText(t *testing.T) {
 	}{
 		{`{"stage":"installing","done":3,"total":5,"unit":"packages","percent":60,"remaining_ms":4100}`, "Installing packages: 3 of 5 (60 %), about 4 s left"},
 		{`{"stage":"installing","message":"Downloading numpy","done":3,"total":5,"unit":"packages","percent":60}`, "Downloading numpy: 3 of 5 packages (60 %)"},
+		{`{"stage":"installing","message":"fetching numpy (3.1 MB of 12 MB)","done":2,"total":5,"unit":"packages","percent":40}`, "Fetching numpy (3.1 MB of 12 MB): 2 of 5 packages (40 %)"},
+		{`{"stage":"installing","message":"resolving, 3 packages so far","done":3,"unit":"packages","elapsed_ms":2000}`, "Resolving, 3 packages so far"},
+		{`{"stage":"installing","message":"installing 3 packages","done":3,"total":3,"unit":"packages","percent":100}`, "Installing 3 packages"},
+		{`{"stage":"uploading","message":"ähnlich","done":3,"total":3,"unit":"bytes","percent":100}`, "Ähnlich: 3 of 3 bytes (100 %)"},
 		{`{"stage":"installing","message":"Resolving","elapsed_ms":2400}`, "Resolving, 2 s so far"},
 		{`{"stage":"installing","done":3,"unit":"packages"}`, "Installing packages: 3 so far"},
 		{`{"stage":"uploading","done":3100000,"total":12345678,"unit":"bytes","percent":25.1,"remaining_ms":200}`, "Uploading files: 3.1 of 12.3 MB (25 %), about 1 s left"},
