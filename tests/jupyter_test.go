@@ -205,6 +205,7 @@ func TestJupyter(t *testing.T) {
 		{"conformance", true, 2 * time.Minute},
 		{"protocol", true, 3 * time.Minute},
 		{"running", true, 3 * time.Minute},
+		{"runs", true, 4 * time.Minute},
 		{"lifecycle", true, 4 * time.Minute},
 		{"hostile", true, 6 * time.Minute},
 		{"console", false, 2 * time.Minute},
