@@ -14,7 +14,7 @@ run)
 	;;
 test)
 	needed=(
-		python3 procps
+		python3 python3-pip procps
 		python3-ipykernel python3-jupyter-client python3-jupyter-kernel-test
 		python3-nbclient python3-nbconvert jupyter-nbconvert
 		jupyter-console python3-pexpect

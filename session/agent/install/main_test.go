@@ -27,7 +27,8 @@ func run(ctx context.Context, c Command, output func([]byte)) (int, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Stdout, cmd.Stderr = writer(output), writer(output)
+	w := &writer{output}
+	cmd.Stdout, cmd.Stderr = w, w // the same: one goroutine writes
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
@@ -36,10 +37,10 @@ func run(ctx context.Context, c Command, output func([]byte)) (int, error) {
 	return 0, errors.Join(err, ctx.Err())
 }
 
-type writer func([]byte)
+type writer struct{ output func([]byte) }
 
-func (w writer) Write(b []byte) (int, error) {
-	w(b)
+func (w *writer) Write(b []byte) (int, error) {
+	w.output(b)
 	return len(b), nil
 }
 
@@ -65,7 +66,9 @@ func python(t *testing.T) string {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		out, err := exec.CommandContext(ctx, path, "-c", "import pip, sys; print(sys.executable if sys.version_info >= (3, 9) else '')").Output()
+		cmd := exec.CommandContext(ctx, path, "-c", "import pip, sys; print(sys.executable if sys.version_info >= (3, 9) else '')")
+		cmd.Dir = t.TempDir() // not among this package's programs
+		out, err := cmd.Output()
 		cancel()
 		if path := string(bytes.TrimSpace(out)); err == nil && path != "" {
 			return path

@@ -13,8 +13,8 @@ import (
 // Names in a folder of Python packages.
 const (
 	infoSuffix = ".dist-info"
-	// removing is what the metadata of a package is called while its files are
-	// removed: that name counts nowhere.
+	// removing is what the name of a package's metadata begins with, and loses its
+	// suffix for, while the package's files are removed: it counts nowhere.
 	removing = ".removing-"
 )
 
@@ -39,7 +39,7 @@ func (w *work) moveIn() ([]string, error) {
 	for name := range staged {
 		names = append(names, name)
 		for _, info := range there[name] {
-			old := removing + info
+			old := removing + strings.TrimSuffix(info, infoSuffix)
 			if err := w.rename(path.Join(w.folder, info), path.Join(w.folder, old)); err != nil {
 				return nil, fmt.Errorf("replacing %s: %w", name, err)
 			}
@@ -75,7 +75,7 @@ func (w *work) infos(folder string) (map[string][]string, error) {
 	found := map[string][]string{}
 	for _, e := range entries {
 		stem, ok := strings.CutSuffix(e.Name(), infoSuffix)
-		if !ok || strings.HasPrefix(stem, removing) || !e.IsDir() {
+		if !ok || !e.IsDir() {
 			continue
 		}
 		if i := strings.LastIndexByte(stem, '-'); i >= 0 {

@@ -251,7 +251,7 @@ func TestCutShort(t *testing.T) {
 	b.must("gk-a==1.0")
 	// As it is between the two renames.
 	info := filepath.Join(b.job.Folder, "gk_a-1.0.dist-info")
-	if err := os.Rename(info, filepath.Join(b.job.Folder, removing+"gk_a-1.0.dist-info")); err != nil {
+	if err := os.Rename(info, filepath.Join(b.job.Folder, removing+"gk_a-1.0")); err != nil {
 		t.Fatal(err)
 	}
 	staging := filepath.Join(filepath.Dir(b.job.Folder), ".python-staging", "target")
@@ -265,7 +265,7 @@ func TestCutShort(t *testing.T) {
 		t.Errorf("got %s, want that it does not count", got)
 	}
 	b.must("gk-a==2.0")
-	for _, gone := range []string{"gk_a.py", "stale.py", removing + "gk_a-1.0.dist-info"} {
+	for _, gone := range []string{"gk_a.py", "stale.py", removing + "gk_a-1.0"} {
 		if _, err := os.Lstat(filepath.Join(b.job.Folder, gone)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: got %v, want that it is gone", gone, err)
 		}
@@ -279,7 +279,7 @@ func TestRemoveStaysInTheFolder(t *testing.T) {
 	outside := filepath.Join(dir, "precious")
 	for path, content := range map[string]string{
 		outside: "x", filepath.Join(folder, "mine.py"): "", filepath.Join(folder, "linked", "x"): "",
-		filepath.Join(folder, removing+"a-1.dist-info", "RECORD"): "../precious,,\n" + outside + ",,\nmine.py,,\nout/precious,,\n../../bin/../precious,,\n\"\n,,,\n",
+		filepath.Join(folder, removing+"a-1", "RECORD"): "../precious,,\n" + outside + ",,\nmine.py,,\nout/precious,,\n../../bin/../precious,,\n\"\n,,,\n",
 	} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
 			t.Fatal(err)
