@@ -60,7 +60,7 @@ func names(t testing.TB, dir string) string {
 // eventually waits until ok.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) { // nothing tells when
 		if time.Now().After(end) {
 			t.Fatalf("not seen: %s", what)
 		}

@@ -189,7 +189,7 @@ func names(t *testing.T, dir string) string {
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) { // nothing tells when
 		if time.Now().After(end) {
 			t.Fatalf("not seen: %s", what)
 		}

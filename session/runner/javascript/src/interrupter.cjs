@@ -15,6 +15,7 @@ const { INTERRUPT } = require('./ring.cjs');
 // A signal comes within so many milliseconds after the id that belongs to it.
 const ECHO = 500;
 const AGAIN = 3; // milliseconds between two attempts
+const STUCK = 300; // milliseconds that code which is ended may still take
 const NOTICE = 20; // milliseconds that the link waits for the main thread
 // When a main thread that waits for a child, which began after the signal, gets it
 // once more: milliseconds after the interrupt.
@@ -138,6 +139,10 @@ class Interrupter {
         this.link.main.postMessage({ interrupted: id });
       });
       Atomics.store(this.control, INTERRUPT, base + GO);
+      // V8 may not have ended it, for instance while it still ends something else.
+      setTimeout(() => {
+        if (this.target === id) this._try(0);
+      }, STUCK);
       return;
     }
     again();
