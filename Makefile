@@ -49,8 +49,12 @@ lint: ## gofmt, go vet for three systems, staticcheck
 	CGO_ENABLED=0 GOOS=windows $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
+.PHONY: many
+many: ## run a thousand short sessions, which must leave nothing behind
+	$(GO) test -count=1 -timeout 20m -run TestManyRuns ./session -args -runs 1000
+
 .PHONY: check
-check: lint test ## what a change must pass
+check: lint test many ## what a change must pass
 
 .PHONY: bench
 bench: test-deps ## measure against ipykernel in one run, print a table
