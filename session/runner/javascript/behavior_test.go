@@ -157,6 +157,9 @@ func TestRangesAreThoseOfNpm(t *testing.T) {
 	t.Parallel()
 	npm, err := exec.LookPath("npm")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("there is no npm to compare with")
+		}
 		t.Skip("there is no npm to compare with")
 	}
 	root, err := exec.Command(npm, "root", "-g").Output()

@@ -231,6 +231,9 @@ func TestVersionsCompareAsInPackaging(t *testing.T) {
 		})
 	}
 	if !compared && !t.Failed() {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no Python here has pip")
+		}
 		t.Skip("no Python here has pip")
 	}
 }
